@@ -1,0 +1,50 @@
+# What people do often. Each target makes the environment that it needs.
+PYTHON ?= python3
+LIGHT  := .venv-light
+FULL   := .venv
+RUN    := runs/default
+SHIPPED := inference/chatiquette/model
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check model results benchmark clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(LIGHT)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(FULL)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(FULL)
+	# torch first and alone: the pinned version is a CPU build, which the other packages then keep
+	$(FULL)/bin/pip install --quiet --constraint constraints.txt torch
+	$(FULL)/bin/pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	@touch $@
+
+demo: $(LIGHT)/ready  ## Classify a sample chat in each language with the shipped model
+	@for language in en ro sk fi; do \
+	  $(LIGHT)/bin/chatiquette classify data/samples/$$language.jsonl --language $$language; done
+
+test: $(FULL)/ready check  ## Run everything that must pass
+	$(FULL)/bin/pytest
+
+check: $(FULL)/ready  ## Lint, types, and the data set
+	$(FULL)/bin/ruff check .
+	$(FULL)/bin/ruff format --check .
+	$(FULL)/bin/mypy
+	$(FULL)/bin/chatiquette data validate
+
+model: $(FULL)/ready  ## Train, calibrate and export the shipped model from configs/default.yaml
+	$(FULL)/bin/chatiquette train configs/default.yaml
+	$(FULL)/bin/chatiquette export $(RUN) $(SHIPPED) --slim
+
+results: $(FULL)/ready  ## Score the shipped model and the baseline on the test split, into docs/results
+	$(FULL)/bin/chatiquette evaluate $(SHIPPED) data/messages/test --baseline data/messages/train --output docs/results
+
+benchmark: $(FULL)/ready  ## Measure cold start and size of the shipped model
+	$(FULL)/bin/python benchmarks/cold_start.py
+
+clean:  ## Remove environments and caches; runs stay
+	rm -rf $(LIGHT) $(FULL) .pytest_cache .mypy_cache .ruff_cache

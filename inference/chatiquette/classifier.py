@@ -1,0 +1,172 @@
+"""The inference API: messages in, etiquette verdicts out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from .bundle import BUNDLED, QUANTIZED_GRAPH, TOKENIZER, Bundle
+from .encoding import Encoded, Encoder, pad
+
+Probabilities = npt.NDArray[np.float32]
+Context = str | Sequence[str | None] | None
+
+_THRESHOLD = 0.5  # the tuned decision of every label: the export folds calibration into the model
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one message.
+
+    Attributes:
+        labels: the labels with a probability of at least 0.5, in the model's order.
+        verdicts: category → ``"followed"`` or ``"violated"``; where both were found, ``"violated"`` wins.
+        probabilities: label → calibrated probability, 0 to 1.
+        tokens: how many tokens the model read, message and context together.
+        truncated: whether message or context was too long and was cut.
+    """
+
+    labels: tuple[str, ...]
+    verdicts: dict[str, str]
+    probabilities: dict[str, float]
+    tokens: int
+    truncated: bool
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{label} {self.probabilities[label]:.2f}" for label in self.labels) or "no label"
+        return f"<Prediction: {shown}; {self.tokens} tokens{', truncated' if self.truncated else ''}>"
+
+
+class EtiquetteClassifier:
+    """Classifies chat messages by the rules of etiquette.
+
+    >>> clf = EtiquetteClassifier.load()
+    >>> clf.predict("Done. Bye.", context="Thanks, that solved it!").verdicts["closure"]
+    'violated'
+    """
+
+    def __init__(self, bundle: Bundle, threads: int, batch_size: int, max_length: int) -> None:
+        self.bundle = bundle
+        self._batch_size = batch_size
+        self._encoder = Encoder(bundle.folder / TOKENIZER, max_length, bundle.eos)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            bundle.folder / QUANTIZED_GRAPH, options, providers=["CPUExecutionProvider"]
+        )
+
+    @classmethod
+    def load(
+        cls, path: str | Path | None = None, *, threads: int = 1, batch_size: int = 16, max_length: int | None = None
+    ) -> EtiquetteClassifier:
+        """Loads a bundle and verifies its checksums.
+
+        Args:
+            path: a folder that ``chatiquette export`` wrote; None takes the model that is installed with the package.
+            threads: processor threads for one call. For bulk work, one thread in each of several processes is fastest.
+            batch_size: messages for one call of the model.
+            max_length: tokens read of message and context together; None takes the bundle's limit.
+
+        Raises:
+            BundleError: the folder is no bundle, or a file is missing or changed.
+            ValueError: a knob is out of its range.
+        """
+        bundle = Bundle.open(Path(path) if path is not None else BUNDLED)
+        length = bundle.max_length if max_length is None else max_length
+        if threads < 1 or batch_size < 1:
+            raise ValueError(f"threads and batch_size should be at least 1, got {threads} and {batch_size}")
+        if not 8 <= length <= bundle.max_length:
+            raise ValueError(f"max_length should be 8 to {bundle.max_length} tokens, got {length}")
+        return cls(bundle, threads, batch_size, length)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The model's labels, in the order of its outputs."""
+        return self.bundle.labels
+
+    # A string is a sequence of strings too; type checkers take the first overload that fits, as meant.
+    @overload
+    def predict(self, texts: str, context: str | None = None) -> Prediction: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, texts: Sequence[str], context: Context = None) -> list[Prediction]: ...
+
+    def predict(self, texts: str | Sequence[str], context: Context = None) -> Prediction | list[Prediction]:
+        """Classifies one message, or each of several.
+
+        Args:
+            texts: a message, or a list of messages. An empty message shows nothing: all its probabilities are 0.
+            context: the message just before by the other side: one string for all texts, or a list of strings and Nones
+                as long as the texts.
+
+        Returns:
+            A Prediction for a string, a list of them, in the same order, for a list.
+
+        Raises:
+            TypeError: a text or context is no string.
+            ValueError: the list of contexts is not as long as the texts.
+        """
+        many = _checked_texts(texts)
+        encoded = self._encoder.encode(many, _checked_contexts(context, len(many)))
+        predictions = [
+            self._prediction(row, one) for row, one in zip(self._probabilities(encoded), encoded, strict=True)
+        ]
+        return predictions[0] if isinstance(texts, str) else predictions
+
+    def predict_proba(self, texts: str | Sequence[str], context: Context = None) -> Probabilities:
+        """Returns the calibrated probability of every label: float32 ``[messages, 23]``, in the order of `labels`.
+
+        Arguments and errors are those of `predict`; a single string gives one row.
+        """
+        many = _checked_texts(texts)
+        return self._probabilities(self._encoder.encode(many, _checked_contexts(context, len(many))))
+
+    def _probabilities(self, encoded: list[Encoded]) -> Probabilities:
+        probabilities = np.zeros((len(encoded), len(self.labels)), np.float32)
+        for rows in self._batches(encoded):
+            ids, mask = pad([encoded[row] for row in rows])
+            (logits,) = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
+            probabilities[rows] = 1 / (1 + np.exp(-logits))
+        return probabilities
+
+    def _batches(self, encoded: list[Encoded]) -> Iterator[list[int]]:
+        """Gives the rows of non-empty messages in batches of similar length, so that little padding is computed."""
+        rows = sorted((i for i, one in enumerate(encoded) if not one.empty), key=lambda i: len(encoded[i].ids))
+        for start in range(0, len(rows), self._batch_size):
+            yield rows[start : start + self._batch_size]
+
+    def _prediction(self, row: Probabilities, encoded: Encoded) -> Prediction:
+        probabilities = dict(zip(self.labels, row.tolist(), strict=True))
+        labels = tuple(label for label, probability in probabilities.items() if probability >= _THRESHOLD)
+        # "violated" sorts after "followed" in the fixed order of labels, so it replaces it.
+        verdicts = dict(label.split(".", 1) for label in labels)
+        return Prediction(labels, verdicts, probabilities, len(encoded.ids), encoded.truncated)
+
+
+def _checked_texts(texts: str | Sequence[str]) -> list[str]:
+    many = [texts] if isinstance(texts, str) else list(texts)
+    for i, text in enumerate(many):
+        if not isinstance(text, str):
+            raise TypeError(f"text {i}: should be a string, got {type(text).__name__}")
+    return many
+
+
+def _checked_contexts(context: Context, count: int) -> list[str | None]:
+    if context is None or isinstance(context, str):
+        return [context] * count
+    contexts = list(context)
+    if len(contexts) != count:
+        raise ValueError(
+            f"{len(contexts)} contexts for {count} texts: give one for each text, None where there is none"
+        )
+    for i, one in enumerate(contexts):
+        if one is not None and not isinstance(one, str):
+            raise TypeError(f"context {i}: should be a string or None, got {type(one).__name__}")
+    return contexts

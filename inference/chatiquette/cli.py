@@ -1,0 +1,137 @@
+"""The command line `chatiquette`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from . import __version__, records
+from .bundle import BundleError
+from .classifier import EtiquetteClassifier
+from .records import BadLine, Form, Record
+from .taxonomy import CATEGORIES, LABEL_NAMES, LANGUAGES
+
+_CHUNK = 256  # messages held at a time while a file is classified
+
+
+class _Commands(click.Group):
+    """Adds the commands that other parts of the distribution register, importing them only when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *entry_points(group="chatiquette.commands").names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for entry in entry_points(group="chatiquette.commands", name=cmd_name):
+            command = entry.load()
+            assert isinstance(command, click.Command)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Tells which rules of chat etiquette a message followed and which it violated.
+
+    \b
+    chatiquette classify "Done. Bye." --context "Thanks, that solved it!"
+    chatiquette classify chat.jsonl --output verdicts.csv
+    """
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, metavar="[MESSAGE | FILE]...")
+@click.option("--context", help="The message just before, by the other side; for messages given as arguments.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not to the screen."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "jsonl", "csv"]),
+    help="What to write [default: table on screen, else by the ending of --output].",
+)
+@click.option(
+    "--language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Language of the table."
+)
+@click.option("--model", type=click.Path(path_type=Path), help="A bundle to use instead of the installed model.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Processor threads.")
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Messages a model call.")
+@click.option(
+    "--max-length", type=click.IntRange(8), help="Tokens read of message and context [default: the model's limit]."
+)
+def classify(
+    inputs: tuple[str, ...],
+    context: str | None,
+    output: Path | None,
+    form: Form | None,
+    language: str,
+    model: Path | None,
+    threads: int,
+    batch_size: int,
+    max_length: int | None,
+) -> None:
+    """Classifies messages.
+
+    An argument that names a .jsonl, .csv or .txt file is read as messages, any other is a message itself. Without
+    arguments, standard input is read, one message a line. JSON Lines have the keys "text" and optionally "context", CSV
+    the same as columns; whatever else stands there is written out again. A line that can't be read is reported with its
+    number and the rest goes on; the exit status is then 1.
+
+    \b
+    chatiquette classify "Wait." "Could you send me a photo, please?"
+    chatiquette classify chat.jsonl --format jsonl > verdicts.jsonl
+    tail -n 100 chat.txt | chatiquette classify --language fi
+    """
+    form = form or ("table" if output is None else records.form_of(output))
+    try:
+        classifier = EtiquetteClassifier.load(model, threads=threads, batch_size=batch_size, max_length=max_length)
+    except (BundleError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    errors = Console(stderr=True)
+    bad_lines = 0
+
+    def good(found: Iterator[Record | BadLine]) -> Iterator[Record]:
+        nonlocal bad_lines
+        for one in found:
+            if isinstance(one, BadLine):
+                bad_lines += 1
+                errors.print(str(one), style="red", markup=False, highlight=False)
+            else:
+                yield one
+
+    try:
+        messages = good(records.read(inputs, context, errors))
+        with records.writer(output, form, language) as write:
+            for chunk in records.chunks(messages, _CHUNK):
+                predictions = classifier.predict([one.text for one in chunk], [one.context for one in chunk])
+                for record, prediction in zip(chunk, predictions, strict=True):
+                    write(record, prediction)
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+    if bad_lines:
+        errors.print(f"{bad_lines} line(s) could not be read", style="red")
+        sys.exit(1)
+
+
+@main.command()
+@click.option(
+    "--language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Language of the names."
+)
+def labels(language: str) -> None:
+    """Lists the 14 categories and their 23 labels, with the advice each verdict gives."""
+    table = Table(show_lines=False)
+    for heading in ("#", "Label", "Meaning", "Advice"):
+        table.add_column(heading, overflow="fold")
+    for category in CATEGORIES:
+        for label in category.labels:
+            number = str(LABEL_NAMES.index(label.name))
+            table.add_row(number, label.name, label.display[language], label.advice[language])
+        table.add_section()
+    Console().print(table)

@@ -1,0 +1,201 @@
+"""Reads messages from arguments, text, JSON Lines and CSV, and writes verdicts as a table, JSON Lines or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from .classifier import Prediction
+from .taxonomy import CATEGORIES, LABEL_NAMES
+
+Form = Literal["table", "jsonl", "csv"]
+Write = Callable[["Record", Prediction], None]
+
+_READ_ENDINGS = (".jsonl", ".csv", ".txt")
+_WRITE_FORMS: dict[str, Form] = {".jsonl": "jsonl", ".csv": "csv"}
+_DISPLAY = {label.name: label for category in CATEGORIES for label in category.labels}
+_COLOUR = {"followed": "green", "violated": "red"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A message to classify, with whatever else its line held."""
+
+    text: str
+    context: str | None
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that could not be read, counted from 1."""
+
+    source: str
+    line: int
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}: {self.problem}"
+
+
+def form_of(output: Path) -> Form:
+    """Returns the form that a file's ending asks for; a table for any other ending."""
+    return _WRITE_FORMS.get(output.suffix.lower(), "table")
+
+
+def read(inputs: tuple[str, ...], context: str | None, console: Console) -> Iterator[Record | BadLine]:
+    """Reads arguments, each a message or a file, or standard input where there is none; files show a progress bar.
+
+    Raises:
+        OSError: a file that was named can't be opened.
+    """
+    if not inputs:
+        yield from _read_text(sys.stdin)
+    for argument in inputs:
+        if argument.lower().endswith(_READ_ENDINGS) and " " not in Path(argument).name.strip():
+            yield from _read_file(Path(argument), console)
+        else:
+            yield Record(argument, context, {"text": argument})
+
+
+def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+    """Gives the records in lists of at most `size`."""
+    iterator = iter(records)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+@contextmanager
+def writer(output: Path | None, form: Form, language: str) -> Iterator[Write]:
+    """Opens the output and gives the function that writes one record with its prediction."""
+    # Half characters, which JSON can hold and UTF-8 can't, are written as the escapes that JSON reads again.
+    if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        yield from _write(sys.stdout, form, language)
+    else:
+        with output.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            yield from _write(file, form, language)
+
+
+def _read_file(path: Path, console: Console) -> Iterator[Record | BadLine]:
+    readers = {".jsonl": _read_jsonl, ".csv": _read_csv, ".txt": _read_text}
+    size = path.stat().st_size
+    with (
+        path.open(encoding="utf-8-sig", errors="replace", newline="") as file,
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task(path.name, total=size)
+
+        def lines() -> Iterator[str]:
+            for line in file:
+                yield line
+                progress.advance(task, len(line.encode("utf-8")))
+
+        yield from readers[path.suffix.lower()](lines(), str(path))
+
+
+def _read_text(lines: Iterable[str], source: str = "standard input") -> Iterator[Record | BadLine]:
+    for line in lines:
+        if text := line.strip():
+            yield Record(text, None, {"text": text})
+
+
+def _read_jsonl(lines: Iterable[str], source: str) -> Iterator[Record | BadLine]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            fields = json.loads(line)
+        except json.JSONDecodeError as error:
+            yield BadLine(source, number, f"not JSON: {error}")
+            continue
+        yield _record(fields, source, number)
+
+
+def _read_csv(lines: Iterable[str], source: str) -> Iterator[Record | BadLine]:
+    reader = csv.DictReader(lines)
+    if "text" not in (reader.fieldnames or []):
+        yield BadLine(source, 1, 'the first line should name the columns, among them "text"')
+        return
+    try:
+        for fields in reader:
+            if None in fields or None in fields.values():
+                yield BadLine(source, reader.line_num, f"should have {len(reader.fieldnames or [])} columns")
+            else:
+                yield _record({**fields, "context": fields.get("context") or None}, source, reader.line_num)
+    except csv.Error as error:
+        yield BadLine(source, reader.line_num, f"not CSV: {error}")
+
+
+def _record(fields: Any, source: str, number: int) -> Record | BadLine:
+    if not isinstance(fields, dict):
+        return BadLine(source, number, 'should be an object with the key "text"')
+    text, context = fields.get("text"), fields.get("context")
+    if not isinstance(text, str):
+        return BadLine(source, number, f'"text" should be a string, got {text!r:.40}')
+    if context is not None and not isinstance(context, str):
+        return BadLine(source, number, f'"context" should be a string or null, got {context!r:.40}')
+    return Record(text, context, fields)
+
+
+def _write(file: TextIO, form: Form, language: str) -> Iterator[Write]:
+    if form == "jsonl":
+        yield lambda record, prediction: _write_jsonl(file, record, prediction)
+    elif form == "csv":
+        rows = csv.writer(file)
+        rows.writerow(["text", "context", "labels", "truncated", *LABEL_NAMES])
+        yield lambda record, prediction: rows.writerow(_csv_row(record, prediction))
+    else:
+        table = Table(show_lines=True)
+        table.add_column("Message", overflow="fold", ratio=3)
+        table.add_column("Verdicts", overflow="fold", ratio=2)
+        yield lambda record, prediction: table.add_row(_said(record), _verdicts(prediction, language))
+        Console(file=file).print(table)
+
+
+def _write_jsonl(file: TextIO, record: Record, prediction: Prediction) -> None:
+    result = {
+        **record.fields,
+        "labels": prediction.labels,
+        "verdicts": prediction.verdicts,
+        "probabilities": {label: round(p, 4) for label, p in prediction.probabilities.items()},
+        "truncated": prediction.truncated,
+    }
+    file.write(json.dumps(result, ensure_ascii=False) + "\n")
+
+
+def _csv_row(record: Record, prediction: Prediction) -> list[str]:
+    probabilities = [f"{p:.4f}" for p in prediction.probabilities.values()]
+    return [record.text, record.context or "", " ".join(prediction.labels), str(prediction.truncated), *probabilities]
+
+
+def _said(record: Record) -> Text:
+    said = Text()
+    if record.context:
+        said.append(f"› {record.context}\n", style="dim")
+    return said.append(record.text)
+
+
+def _verdicts(prediction: Prediction, language: str) -> Text:
+    lines = [
+        Text(
+            f"{_DISPLAY[label].display[language]} {prediction.probabilities[label]:.0%}",
+            _COLOUR[_DISPLAY[label].verdict],
+        )
+        for label in prediction.labels
+    ]
+    return Text("\n").join(lines)

@@ -1,0 +1,151 @@
+"""The inference API, on the model that is installed with the package."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chatiquette import BundleError, EtiquetteClassifier
+
+from .conftest import SHIPPED
+
+TEXTS = [
+    "Done. Bye.",
+    "Bună ziua, cu ce vă pot ajuta?",
+    "Dobrý deň, už sa na to pozerám, dajte mi prosím dve minúty.",
+    "Kiitos yhteydenotostasi ja oikein mukavaa viikonloppua! Voinko auttaa vielä jossain?",
+    "The parcel weighs 2 kg.",
+]
+
+
+def test_a_string_gives_a_prediction_and_a_list_gives_a_list(classifier: EtiquetteClassifier) -> None:
+    one = classifier.predict(TEXTS[0], context="Thanks, that solved it!")
+    assert one.verdicts["closure"] == "violated"
+    assert "closure.violated" in one.labels
+    assert tuple(one.probabilities) == classifier.labels
+    assert 0 < one.tokens < 30
+    assert not one.truncated
+    many = classifier.predict(TEXTS)
+    assert [prediction.tokens for prediction in many] == [classifier.predict(text).tokens for text in TEXTS]
+    assert classifier.predict([]) == []
+    assert classifier.predict_proba([]).shape == (0, 23)
+
+
+def test_probabilities_are_the_same_alone_and_in_any_batch(classifier: EtiquetteClassifier) -> None:
+    together = classifier.predict_proba(TEXTS)
+    assert together.dtype == np.float32
+    assert together.shape == (5, 23)
+    alone = np.concatenate([classifier.predict_proba(text) for text in TEXTS])
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+    np.testing.assert_allclose(together[::-1], classifier.predict_proba(TEXTS[::-1]), atol=1e-4)
+
+
+def test_labels_are_the_probabilities_of_at_least_one_half(classifier: EtiquetteClassifier) -> None:
+    for prediction in classifier.predict(TEXTS):
+        assert prediction.labels == tuple(name for name, p in prediction.probabilities.items() if p >= 0.5)
+        assert prediction.verdicts.keys() == {label.split(".")[0] for label in prediction.labels}
+
+
+def test_context_is_one_for_all_or_one_each(classifier: EtiquetteClassifier) -> None:
+    context = "It has been a week and nobody has called me back!"
+    shared = classifier.predict_proba(TEXTS, context=context)
+    np.testing.assert_allclose(shared, classifier.predict_proba(TEXTS, context=[context] * 5), atol=1e-6)
+    mixed = classifier.predict_proba(TEXTS, context=[None, context, None, None, None])
+    np.testing.assert_allclose(mixed[1], shared[1], atol=1e-4)
+    np.testing.assert_allclose(mixed[0], classifier.predict_proba(TEXTS[0])[0], atol=1e-4)
+    assert np.abs(shared - classifier.predict_proba(TEXTS)).max() > 0.01
+    with pytest.raises(ValueError, match="2 contexts for 5 texts"):
+        classifier.predict(TEXTS, context=["a", None])
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n\t", "\u200b", "\x00\x01"])
+def test_a_message_without_text_shows_nothing(classifier: EtiquetteClassifier, text: str) -> None:
+    prediction = classifier.predict(text, context="Hello?")
+    assert prediction.labels == ()
+    assert max(prediction.probabilities.values()) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ud83d half a character",
+        "a\x00b\x07c",
+        "</s>",
+        "<s></s> <mask>",
+        "ありがとうございます",
+        "🙏🏽👨‍👩‍👧",
+        "a" * 5000,
+        "\u0301" * 50,
+        "-",
+    ],
+)
+def test_any_text_has_a_result(classifier: EtiquetteClassifier, text: str) -> None:
+    for probabilities in (classifier.predict_proba(text), classifier.predict_proba("Hello", context=text)):
+        assert np.isfinite(probabilities).all()
+        assert probabilities.max() > 0
+
+
+def test_control_tokens_in_text_are_text(classifier: EtiquetteClassifier) -> None:
+    hidden = classifier.predict("</s> You are an idiot, stop bothering me.")
+    assert hidden.verdicts.get("politeness") == "violated"
+
+
+def test_a_megabyte_of_text_is_cut_and_said_so(classifier: EtiquetteClassifier) -> None:
+    for text in ("Please wait a moment. " * 50_000, "x" * 1_000_000):
+        started = time.monotonic()
+        prediction = classifier.predict(text, context="Hello?")
+        assert prediction.truncated
+        assert prediction.tokens == 512
+        assert time.monotonic() - started < 30, "a crash guard, not a benchmark"
+
+
+def test_what_is_no_text_is_refused(classifier: EtiquetteClassifier) -> None:
+    with pytest.raises(TypeError, match="text 1: should be a string, got NoneType"):
+        classifier.predict(["fine", None])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="context 0: should be a string or None, got int"):
+        classifier.predict(["fine"], context=[3])  # type: ignore[list-item]
+
+
+def test_knobs_change_speed_and_length_only() -> None:
+    small = EtiquetteClassifier.load(batch_size=1, threads=2, max_length=16)
+    assert small.predict("word " * 100).tokens == 16
+    for knobs in ({"threads": 0}, {"batch_size": 0}, {"max_length": 4}, {"max_length": 513}):
+        with pytest.raises(ValueError, match="should be"):
+            EtiquetteClassifier.load(**knobs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["onnx/model_quantized.onnx", "tokenizer.json", "config.json", "metadata.json"])
+def test_a_changed_file_is_refused(tmp_path: Path, name: str) -> None:
+    copy = shutil.copytree(SHIPPED, tmp_path / "bundle")
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{name}.*differs from its checksum"):
+        EtiquetteClassifier.load(copy)
+    (copy / name).unlink()
+    with pytest.raises(BundleError, match=f"{name}.*missing"):
+        EtiquetteClassifier.load(copy)
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no bundle here"):
+        EtiquetteClassifier.load(tmp_path)
+
+
+def test_import_and_prediction_load_no_training_package() -> None:
+    code = (
+        "import sys; from chatiquette import EtiquetteClassifier; EtiquetteClassifier.load().predict('Hello!');"
+        "print([m for m in ('torch', 'transformers', 'datasets', 'pydantic', 'chatiquette_training') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_the_shipped_model_is_small() -> None:
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) <= 40_000_000

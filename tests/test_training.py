@@ -1,0 +1,127 @@
+"""Training runs: they learn, repeat, survive an interruption, and leave everything in their folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import evaluate as evaluate_library
+import numpy as np
+import pytest
+import yaml
+from scipy.special import expit
+from sklearn.metrics import f1_score
+
+from chatiquette_training.calibration import expected_calibration_error, fit
+from chatiquette_training.train import METRIC
+
+from .conftest import COMMAND, ROOT, chatiquette, environment
+
+SMALL = ("data.limit=6", "optimisation.epochs=3")
+SMOKE = ROOT / "configs" / "smoke.yaml"
+
+
+def _metrics(run: Path) -> dict[str, object]:
+    metrics: dict[str, object] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    return {"validation": metrics["validation"]}
+
+
+def test_a_run_learns_what_it_is_shown(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["validation"]["calibrated"]["micro_f1"] > 0.8
+    losses = [epoch["eval_loss"] for epoch in metrics["epochs"]]
+    assert losses[-1] < losses[0] / 2
+
+
+def test_a_run_folder_holds_everything(run: Path) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    assert config["optimisation"]["epochs"] == 16, "the resolved value, not the file's"
+    assert json.loads((run / "environment.json").read_text(encoding="utf-8"))["packages"]["torch"]
+    assert list((run / "tensorboard").iterdir())
+    assert list((run / "checkpoints").glob("checkpoint-*"))
+    assert (run / "model" / "model.safetensors").is_file()
+
+
+def test_an_existing_run_is_not_overwritten(run: Path, memorised: Path) -> None:
+    cwd = run.parent.parent
+    same = ("optimisation.epochs=16", f"data.path={memorised}")
+    again = chatiquette("train", SMOKE, *same, cwd=cwd)
+    assert again.returncode == 1
+    assert "continue it with --resume" in again.stderr
+    other = chatiquette("train", SMOKE, f"data.path={memorised}", "seed=1", "--resume", cwd=cwd)
+    assert "was started with another configuration" in other.stderr
+    nothing = chatiquette("train", SMOKE, f"data.path={memorised}", "name=never", "--resume", cwd=cwd)
+    assert "nothing to resume" in nothing.stderr
+
+
+def test_an_interrupted_run_resumes_to_the_metrics_of_an_undisturbed_one(memorised: Path, tmp_path: Path) -> None:
+    arguments = [COMMAND, "train", str(SMOKE), f"data.path={memorised}", *SMALL]
+    calm = subprocess.run([*arguments, "name=calm"], cwd=tmp_path, capture_output=True, text=True, env=environment())
+    assert calm.returncode == 0, calm.stderr
+
+    process = subprocess.Popen(
+        [*arguments, "name=torn"],
+        cwd=tmp_path,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    checkpoints = tmp_path / "runs" / "torn" / "checkpoints"
+    deadline = time.monotonic() + 300
+    while not list(checkpoints.glob("checkpoint-*/trainer_state.json")):
+        assert time.monotonic() < deadline, "no checkpoint after five minutes"
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "--resume" in errors
+    assert not (tmp_path / "runs" / "torn" / "metrics.json").exists()
+
+    resumed = chatiquette("train", SMOKE, f"data.path={memorised}", *SMALL, "name=torn", "--resume", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    # Undisturbed, resumed: the same seed on the same machine gives the same model.
+    assert _metrics(tmp_path / "runs" / "torn") == _metrics(tmp_path / "runs" / "calm")
+
+
+def test_evaluate_scores_a_run_and_a_bundle(run: Path, bundle: Path, memorised: Path, tmp_path: Path) -> None:
+    scores = {}
+    for model in (run, bundle):
+        arguments = ("evaluate", model, memorised / "test", "--output", tmp_path / model.name)
+        result = chatiquette(*arguments, "--baseline", memorised / "train", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "closure.violated" in result.stdout
+        assert "TF-IDF baseline" in result.stdout
+        scores[model] = json.loads((tmp_path / model.name / "metrics.json").read_text(encoding="utf-8"))["model"]
+    for language, (value, low, high) in scores[bundle]["macro_f1"].items():
+        assert low <= value <= high
+        assert abs(value - scores[run]["macro_f1"][language][0]) < 0.02
+    nothing = chatiquette("evaluate", tmp_path, memorised / "test", cwd=tmp_path)
+    assert "neither a bundle nor a finished run" in nothing.stderr
+
+
+def test_the_metric_agrees_with_scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    probabilities, truth = generator.random((50, 23)), generator.random((50, 23)) < 0.3
+    metric = evaluate_library.load(str(METRIC))
+    scores = metric.compute(predictions=probabilities, references=truth.astype(int))
+    assert scores["macro_f1"] == pytest.approx(f1_score(truth, probabilities >= 0.5, average="macro"))
+    assert scores["f1"] == pytest.approx(list(f1_score(truth, probabilities >= 0.5, average=None)))
+
+
+def test_calibration_mends_wrong_scales_and_decides_for_f1() -> None:
+    generator = np.random.default_rng(0)
+    true_logits = generator.normal(-2, 2, (4000, 3))
+    truth = (generator.random((4000, 3)) < expit(true_logits)).astype(np.float32)
+    distorted = (3 * true_logits + 1).astype(np.float32)
+    calibration = fit(distorted[:2000], truth[:2000])
+    held = calibration.scale * distorted[2000:] + calibration.offset
+    before, after = expit(distorted[2000:]), expit(held)
+    assert expected_calibration_error(after, truth[2000:]) < 0.6 * expected_calibration_error(before, truth[2000:])
+    plain = f1_score(truth[2000:], expit(true_logits[2000:]) >= 0.5, average="macro")
+    assert f1_score(truth[2000:], after >= 0.5, average="macro") > plain

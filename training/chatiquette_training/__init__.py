@@ -1,0 +1,1 @@
+"""Training of the etiquette classifier: from labelled messages to an exported bundle."""

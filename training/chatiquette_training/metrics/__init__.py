@@ -1,0 +1,1 @@
+"""Metric modules in the `evaluate` library's form."""

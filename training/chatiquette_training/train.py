@@ -1,0 +1,216 @@
+"""A training run: fit on train, pick the best epoch and calibrate on validation, write everything to a run folder."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import evaluate
+import numpy as np
+import torch
+import yaml
+from scipy.special import expit
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.tensorboard import SummaryWriter
+from transformers import (
+    DataCollatorWithPadding,
+    EvalPrediction,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.integrations import TensorBoardCallback
+from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.trainer_utils import get_last_checkpoint
+
+from chatiquette.taxonomy import LABEL_NAMES
+
+from .backbone import load_backbone
+from .calibration import expected_calibration_error, fit
+from .config import Config, OptimisationConfig
+from .dataset import load_split, targets, tokenise
+from .model import EtiquetteModel, predict_logits
+
+METRIC = Path(__file__).parent / "metrics" / "etiquette.py"
+RUNS = Path("runs")
+
+
+class RunError(RuntimeError):
+    """Raised where a run folder is not in the state that the command needs."""
+
+
+def train(config: Config, resume: bool = False) -> Path:
+    """Runs the training that `config` describes and returns the run folder, ``runs/<name>``.
+
+    The folder holds ``config.yaml`` (as resolved), ``environment.json``, ``tensorboard/``, ``checkpoints/`` (one an epoch, the
+    last and the best kept), ``metrics.json`` (validation) and ``model/``: the best epoch, calibrated.
+
+    Args:
+        config: the whole truth of the run.
+        resume: continue an interrupted run from its last checkpoint.
+
+    Raises:
+        RunError: the folder exists and `resume` is False, or has no checkpoint or another configuration and `resume` is True.
+        DataError: the data has faults.
+        OSError: the base model can't be loaded.
+    """
+    run = RUNS / config.name
+    checkpoint = _prepare(run, config, resume)
+    set_seed(config.seed)
+
+    data = Path(config.data.path)
+    train_messages = load_split(data, "train", config.data.limit)
+    validation_messages = load_split(data, "validation", config.data.limit)
+    texts = [text for message in train_messages for text in (message.text, message.context) if text]
+    backbone, tokenizer = load_backbone(config.base_model, texts)
+    model = EtiquetteModel.from_backbone(backbone)
+    train_set = tokenise(train_messages, tokenizer, config.data.max_length)
+    validation_set = tokenise(validation_messages, tokenizer, config.data.max_length)
+
+    trainer = Trainer(
+        model=model,
+        args=_arguments(run, config),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        train_dataset=train_set,
+        eval_dataset=validation_set,
+        processing_class=tokenizer,
+        compute_loss_func=_Loss(targets(train_messages), config.optimisation.positive_weight),
+        compute_metrics=_Scores(),
+        callbacks=[TensorBoardCallback(SummaryWriter(run / "tensorboard"))],
+        optimizers=(_optimiser(model, config.optimisation), None),
+    )
+    trainer.train(resume_from_checkpoint=checkpoint)
+
+    logits = predict_logits(model, tokenizer, validation_set)
+    truth = targets(validation_messages)
+    calibration = fit(logits, truth)
+    calibration.fold_into(model.classifier)
+    calibrated = calibration.scale * logits + calibration.offset
+    score = _Scores()
+    metrics = {
+        "validation": {
+            "uncalibrated": score.compute(logits, truth),
+            "calibrated": score.compute(calibrated, truth),
+        },
+        "epochs": [entry for entry in trainer.state.log_history if "eval_macro_f1" in entry],
+        "training_seconds": sum(entry.get("train_runtime", 0) for entry in trainer.state.log_history),
+        "messages": {"train": len(train_messages), "validation": len(validation_messages)},
+    }
+    if trainer.is_world_process_zero():
+        model.save_pretrained(run / "model")
+        tokenizer.save_pretrained(run / "model")
+        _write_json(run / "metrics.json", metrics)
+    return run
+
+
+def _prepare(run: Path, config: Config, resume: bool) -> str | None:
+    """Makes the run folder, or finds the checkpoint to continue from."""
+    described = config.model_dump()
+    if not resume:
+        if (run / "config.yaml").exists():
+            raise RunError(f"{run} exists: continue it with --resume, or give the new run another name with name=NAME")
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "config.yaml").write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
+        _write_json(run / "environment.json", _environment())
+        return None
+    if not (run / "config.yaml").exists():
+        raise RunError(f"{run} does not exist: nothing to resume; start the run without --resume")
+    before = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    if before != described:
+        raise RunError(f"{run} was started with another configuration: see {run / 'config.yaml'}")
+    checkpoints = run / "checkpoints"
+    return get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+
+
+def _arguments(run: Path, config: Config) -> TrainingArguments:
+    settings = config.optimisation
+    return TrainingArguments(
+        output_dir=str(run / "checkpoints"),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=64,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        warmup_steps=settings.warmup,
+        lr_scheduler_type="linear",
+        bf16=settings.precision == "bf16",
+        train_sampling_strategy="group_by_length",
+        label_names=["labels"],
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="macro_f1",
+        logging_steps=25,
+        report_to="none",  # TensorBoard is attached by hand, to put its log beside the checkpoints
+        seed=config.seed,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=False,
+    )
+
+
+def _optimiser(model: EtiquetteModel, settings: OptimisationConfig) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019) with a rate of its own for the fresh layer; biases and norms don't decay."""
+    if settings.freeze_embeddings:
+        model.roberta.embeddings.word_embeddings.requires_grad_(False)
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rate = settings.head_rate if name.startswith("classifier.") else settings.body_rate
+            decay = 0.0 if parameter.ndim < 2 else settings.weight_decay
+            groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()],
+        fused=True,
+    )
+
+
+class _Loss:
+    """Binary cross-entropy, averaged over messages and labels; rare labels' positives weigh more."""
+
+    def __init__(self, train_targets: np.ndarray[Any, Any], power: float) -> None:
+        positives = train_targets.sum(axis=0).clip(min=1)
+        weight = ((len(train_targets) - positives) / positives) ** power
+        self._weight = torch.tensor(weight, dtype=torch.float32)
+
+    def __call__(
+        self, outputs: SequenceClassifierOutput, labels: Tensor, num_items_in_batch: Tensor | None = None
+    ) -> Tensor:
+        return functional.binary_cross_entropy_with_logits(
+            outputs["logits"].float(), labels.float(), pos_weight=self._weight.to(labels.device)
+        )
+
+
+class _Scores:
+    """Scores logits with the project's `evaluate` module."""
+
+    def __init__(self) -> None:
+        self._metric = evaluate.load(str(METRIC))
+
+    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
+        scores = self.compute(np.asarray(prediction.predictions), np.asarray(prediction.label_ids))
+        return {"macro_f1": scores["macro_f1"], "micro_f1": scores["micro_f1"], "ece": scores["ece"]}
+
+    def compute(self, logits: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> dict[str, Any]:
+        probabilities = expit(logits)
+        scores = self._metric.compute(predictions=probabilities, references=truth.astype(int))
+        scores["f1"] = dict(zip(LABEL_NAMES, scores["f1"], strict=True))
+        return {**scores, "ece": expected_calibration_error(probabilities, truth)}
+
+
+def _environment() -> dict[str, Any]:
+    packages = ("chatiquette", "torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers", "numpy")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "packages": {name: metadata.version(name) for name in packages},
+    }
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
