@@ -41,16 +41,16 @@ from .dataset import load_split, tokenise
 from .evaluation import evaluate
 from .messages import Message
 from .model import EtiquetteModel, predict_logits
-from .quantization import Feed, quantize
+from .quantization import quantize
 from .validation import SPLITS, files
 
 FloatArray = npt.NDArray[np.float32]
+Feed = dict[str, npt.NDArray[np.int64]]
 
 GRAPH = "onnx/model.onnx"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 
-_CALIBRATION_MESSAGES = 400
 _MAX_DEVIATION = 1e-4
 _MAX_FLIPS = 0.01
 _MAX_F1_LOSS = 0.005
@@ -123,8 +123,7 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
         _write_model(model, tokenizer, folder)
         _export_graph(model, tokenizer, folder / GRAPH)
         _advance(progress, "quantising")
-        calibration = split["train"][:: max(1, len(split["train"]) // _CALIBRATION_MESSAGES)]
-        quantize(folder / GRAPH, folder / QUANTIZED_GRAPH, _feeds(calibration, tokenizer, config.data.max_length))
+        quantize(folder / GRAPH, folder / QUANTIZED_GRAPH)
         _advance(progress, "comparing the graphs")
         parity = _compare(model, tokenizer, folder, split["validation"], config.data.max_length)
         if faults := parity.faults():

@@ -1,73 +1,46 @@
-"""Makes the int8 graph: 8-bit matrix products with fixed activation scales, and the embedding in 4 bits.
+"""Makes the int8 graph: 8-bit matrix products whose scales are a row's own, and the embedding in 4 bits.
 
-Fixed ("static") scales make a message's scores independent of whatever else is in its batch. The embedding's 4 bits cost
-nothing where the packaged backbone was trained with frozen embeddings, since those weights are stored in 4 bits already.
+Both the weights and the activations are quantised in blocks within a row, so a message's scores don't depend on whatever
+else is in its batch. The embedding's 4 bits cost nothing where the packaged backbone was trained with frozen embeddings:
+those weights are stored in 4 bits already. What else was tried: docs/decisions/0003-int8.md.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+import logging
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 FloatArray = npt.NDArray[np.float32]
-Feed = dict[str, npt.NDArray[np.int64]]
 
-_BLOCK = 32  # embedding weights that share one scale, as in the packaged file
+_PRODUCT_BLOCK = 128  # weights that share one scale in the matrix products
+_EMBEDDING_BLOCK = 32  # and in the embedding, as in the packaged file
+_INT8_ARITHMETIC = 4  # onnxruntime's accuracy level that also quantises activations
 
 
-def quantize(source: Path, target: Path, feeds: list[Feed]) -> None:
+def quantize(source: Path, target: Path) -> None:
     """Writes the int8 form of the float32 graph `source` to `target`.
 
-    Args:
-        source: the exported graph.
-        target: where the quantised graph goes.
-        feeds: model inputs on which the activations' ranges are measured, one message each so that padding has no part.
+    Matrix products with a constant weight are quantised; those inside attention have none and stay in float32.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        static = Path(folder) / "static.onnx"
-        quantize_static(
-            source,
-            static,
-            _Feeds(feeds),
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_quantize=_weight_products(onnx.load(source)),
-            extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"], "QuantizeBias": False},
-        )
-        model = onnx.load(static)
+    logging.getLogger(MatMulNBitsQuantizer.__module__).setLevel(logging.WARNING)  # it reports every node otherwise
+    quantizer = MatMulNBitsQuantizer(
+        onnx.load(source),
+        bits=8,
+        block_size=_PRODUCT_BLOCK,
+        is_symmetric=True,
+        accuracy_level=_INT8_ARITHMETIC,
+        op_types_to_quantize=("MatMul",),
+    )
+    quantizer.process()
+    model = quantizer.model.model
     _quantize_embedding(model)
     onnx.save(model, target)
-
-
-class _Feeds(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, feeds: list[Feed]) -> None:
-        self._feeds: Iterator[Feed] = iter(feeds)
-
-    def get_next(self) -> Feed | None:
-        """Returns the next model input, or None at the end."""
-        return next(self._feeds, None)
-
-
-def _weight_products(model: ModelProto) -> list[str]:
-    """Names the matrix products with a constant weight; those inside attention have none and stay in float32."""
-    weights = {initializer.name for initializer in model.graph.initializer}
-    return [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in weights]
 
 
 def _quantize_embedding(model: ModelProto) -> None:
@@ -90,15 +63,13 @@ def _quantize_embedding(model: ModelProto) -> None:
         name="embedding",
         domain="com.microsoft",
         bits=4,
-        block_size=_BLOCK,
+        block_size=_EMBEDDING_BLOCK,
         gather_axis=0,
         quantize_axis=1,
     )
     cast = helper.make_node("Cast", [f"{output}_half"], [output], name="embedding_cast", to=TensorProto.FLOAT)
     graph.node.insert(index, look_up)
     graph.node.insert(index + 1, cast)
-    if all(opset.domain != "com.microsoft" for opset in model.opset_import):
-        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
 def pack_4bit(weights: FloatArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16]]:
@@ -112,7 +83,7 @@ def pack_4bit(weights: FloatArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[n
         ``[rows, columns / 32]``. A weight is ``(code - 8) * scale``.
     """
     rows, columns = weights.shape
-    blocks = weights.reshape(rows, columns // _BLOCK, _BLOCK)
+    blocks = weights.reshape(rows, columns // _EMBEDDING_BLOCK, _EMBEDDING_BLOCK)
     largest = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2)[..., None], axis=2)
     scales = (largest / -8).astype(np.float16)
     divisor = np.where(scales == 0, 1, scales).astype(np.float32)
