@@ -16,7 +16,7 @@ from chatiquette_training.packaged_weights import PackagedWeights
 from chatiquette_training.quantization import pack_4bit
 from chatiquette_training.vocabulary import build_tokenizer
 
-from .conftest import MESSAGES, SHIPPED, chatiquette
+from .conftest import MESSAGES, ROOT, SHIPPED, chatiquette
 
 TRANSLATED = [
     ["Where is my parcel?", "Unde este coletul meu?", "Kde je môj balík?", "Missä pakettini on?"],
@@ -93,8 +93,6 @@ def test_a_local_folder_is_a_base_model(run: Path) -> None:
 
 
 def test_the_command_line_explains_an_unreachable_hub(tmp_path: Path, memorised: Path) -> None:
-    from .conftest import ROOT
-
     result = chatiquette("train", ROOT / "configs" / "xlm-roberta-base.yaml", f"data.path={memorised}", cwd=tmp_path)
     assert result.returncode == 1
     assert "set base_model to its path; or set base_model=packaged" in result.stderr

@@ -14,7 +14,7 @@ from chatiquette.taxonomy import LABEL_NAMES
 from chatiquette_training.dataset import load_split
 from chatiquette_training.validation import SPLITS
 
-from .conftest import LANGUAGES, MESSAGES, chatiquette
+from .conftest import LANGUAGES, MESSAGES, ROOT, chatiquette
 
 
 def test_the_data_set_is_large_and_varied_enough() -> None:
@@ -97,9 +97,26 @@ def test_a_missing_file_is_named(broken: Path) -> None:
     assert "validation/sk.jsonl:0: the file is missing" in result.stderr
 
 
-def test_training_refuses_faulty_data(broken: Path) -> None:
-    from .conftest import ROOT
+def test_agreement_is_shown_by_label_and_language(tmp_path: Path) -> None:
+    result = chatiquette("data", "agreement", MESSAGES.parent / "annotations", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert all(label in result.stdout for label in LABEL_NAMES)
+    assert "no annotations here" in chatiquette("data", "agreement", tmp_path, cwd=tmp_path).stderr
 
+
+def test_annotations_are_of_the_held_out_messages_and_final_labels_come_from_them() -> None:
+    for split in ("validation", "test"):
+        for language in LANGUAGES:
+            path = MESSAGES.parent / "annotations" / split / f"{language}.jsonl"
+            readings = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            messages = [message for message in load_split(MESSAGES, split) if message.lang == language]
+            assert [reading["id"] for reading in readings] == [message.id for message in messages]
+            for reading, message in zip(readings, messages, strict=True):
+                first, second, final = set(reading["first"]), set(reading["second"]), set(message.labels)
+                assert first & second <= final <= first | second
+
+
+def test_training_refuses_faulty_data(broken: Path) -> None:
     result = chatiquette("train", ROOT / "configs" / "smoke.yaml", f"data.path={broken}", cwd=broken)
     assert result.returncode == 1
     assert "not a JSON object" in result.stderr

@@ -64,12 +64,18 @@ def test_the_graphs_take_any_batch_and_say_what_torch_says(bundle: Path) -> None
 
 
 def test_the_shipped_products_are_int8_and_the_embedding_four_bits() -> None:
-    graph = onnx.load(SHIPPED / "onnx" / "model_quantized.onnx").graph
-    weights = [
-        tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2
-    ]
-    assert len(weights) == 12 * 6
-    assert sum(node.op_type == "GatherBlockQuantized" for node in graph.node) == 1
+    nodes = onnx.load(SHIPPED / "onnx" / "model_quantized.onnx").graph.node
+    bits = {
+        kind: [
+            attribute.i
+            for node in nodes
+            if node.op_type == kind
+            for attribute in node.attribute
+            if attribute.name == "bits"
+        ]
+        for kind in ("MatMulNBits", "GatherBlockQuantized")
+    }
+    assert bits == {"MatMulNBits": [8] * 12 * 6, "GatherBlockQuantized": [4]}
 
 
 def test_the_metadata_says_how_the_model_came_about(bundle: Path) -> None:

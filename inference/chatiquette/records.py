@@ -24,6 +24,7 @@ from .taxonomy import CATEGORIES, LABEL_NAMES
 Form = Literal["table", "jsonl", "csv"]
 Write = Callable[["Record", Prediction], None]
 
+_LARGEST_FIELD = 2**30  # characters; the csv module stops at 128 kB by itself
 _READ_ENDINGS = (".jsonl", ".csv", ".txt")
 _WRITE_FORMS: dict[str, Form] = {".jsonl": "jsonl", ".csv": "csv"}
 _DISPLAY = {label.name: label for category in CATEGORIES for label in category.labels}
@@ -63,12 +64,19 @@ def read(inputs: tuple[str, ...], context: str | None, console: Console) -> Iter
         OSError: a file that was named can't be opened.
     """
     if not inputs:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="replace")
         yield from _read_text(sys.stdin)
     for argument in inputs:
-        if argument.lower().endswith(_READ_ENDINGS) and " " not in Path(argument).name.strip():
+        if _names_file(argument):
             yield from _read_file(Path(argument), console)
         else:
             yield Record(argument, context, {"text": argument})
+
+
+def _names_file(argument: str) -> bool:
+    """Tells a file from a message; what looks like a file but isn't there counts as one, to be reported missing."""
+    return argument.lower().endswith(_READ_ENDINGS) and (" " not in argument or Path(argument).is_file())
 
 
 def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
@@ -120,13 +128,14 @@ def _read_jsonl(lines: Iterable[str], source: str) -> Iterator[Record | BadLine]
             continue
         try:
             fields = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             yield BadLine(source, number, f"not JSON: {error}")
             continue
         yield _record(fields, source, number)
 
 
 def _read_csv(lines: Iterable[str], source: str) -> Iterator[Record | BadLine]:
+    csv.field_size_limit(_LARGEST_FIELD)
     reader = csv.DictReader(lines)
     if "text" not in (reader.fieldnames or []):
         yield BadLine(source, 1, 'the first line should name the columns, among them "text"')

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from chatiquette.taxonomy import CATEGORIES, LABELS
 
-from .evaluation import Evaluation
+from .evaluation import Evaluation, markdown, summary_rows
 
 
 def render_card(metadata: dict[str, Any], evaluation: Evaluation) -> str:
@@ -17,4 +17,13 @@ def render_card(metadata: dict[str, Any], evaluation: Evaluation) -> str:
         loader=PackageLoader(__package__), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.get_template("card.md.jinja")
-    return template.render(metadata=metadata, evaluation=evaluation, categories=CATEGORIES, labels=LABELS)
+    scores = [markdown(summary_rows({"int8": evaluation})), markdown(evaluation.label_rows())]
+    flips, f1_loss = metadata["parity"]["flips"], metadata["parity"]["f1_loss"]
+    parity = [
+        ["int8 against float32", *flips],
+        ["decisions that change", *(f"{share:.2%}" for share in flips.values())],
+        ["macro F1 lost", *(f"{loss:.4f}" for loss in f1_loss.values())],
+    ]
+    return template.render(
+        metadata=metadata, scores=scores, parity=markdown(parity), categories=CATEGORIES, labels=LABELS
+    )

@@ -64,6 +64,22 @@ def validate(folder: Path) -> None:
     click.echo(f"{folder}: no faults; messages: {counts}")
 
 
+@data.command()
+@click.argument("folder", type=_FOLDER, default=Path("data/annotations"))
+@_guarded
+def agreement(folder: Path) -> None:
+    """Shows how far two annotators agree: Cohen's kappa and F1 by label and language.
+
+    \b
+    chatiquette data agreement data/annotations
+    """
+    from rich.console import Console
+
+    from .agreement import agreement
+
+    Console().print(agreement(folder))
+
+
 @click.command()
 @click.argument("config", type=_FILE)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
@@ -115,7 +131,7 @@ def evaluate(model: Path, data: Path, baseline: Path | None, output: Path | None
     from rich.console import Console
 
     from .baseline import baseline_probabilities
-    from .evaluation import evaluate, summary
+    from .evaluation import evaluate, markdown, summary_rows, table
     from .messages import read_folder
     from .scoring import probabilities
 
@@ -123,14 +139,15 @@ def evaluate(model: Path, data: Path, baseline: Path | None, output: Path | None
     evaluations = {"model": evaluate(messages, probabilities(model, messages))}
     if baseline is not None:
         evaluations["TF-IDF baseline"] = evaluate(messages, baseline_probabilities(read_folder(baseline), messages))
-    console = Console()
-    console.print(evaluations["model"].table())
-    console.print(summary(evaluations))
+    tables = [summary_rows(evaluations), evaluations["model"].label_rows()]
+    for rows in tables:
+        Console().print(table(rows))
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         content = {name: evaluation.as_dict() for name, evaluation in evaluations.items()}
         (output / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        click.echo(f"written: {output / 'metrics.json'}")
+        (output / "results.md").write_text("\n\n".join(map(markdown, tables)) + "\n", encoding="utf-8")
+        click.echo(f"written: {output / 'results.md'}, {output / 'metrics.json'}")
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Scores probabilities against labels: F1 by label and language with bootstrap intervals, as data and as a table."""
+"""Scores probabilities against labels: F1 by label and language with bootstrap intervals, as data and as tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.table import Table
+from rich.table import Column, Table
 
 from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
 
@@ -64,28 +64,14 @@ class Evaluation:
             "support": self.support,
         }
 
-    def rows(self) -> list[list[str]]:
-        """Returns the table of F1 by label and language, headings first, macro F1 last."""
+    def label_rows(self) -> list[list[str]]:
+        """Returns F1 by label and language, headings first."""
         languages = list(self.messages)
         body = [
             [label, *(f"{self.label_f1[label][language]} n={self.support[label][language]}" for language in languages)]
             for label in LABEL_NAMES
         ]
-        return [["label", *languages], *body, ["**macro F1**", *(f"**{self.macro_f1[lang]}**" for lang in languages)]]
-
-    def table(self) -> Table:
-        """Returns the table for the screen."""
-        rows = self.rows()
-        table = Table(*rows[0], title="F1 (95 % interval)")
-        for row in rows[1:]:
-            table.add_row(*(cell.strip("*") for cell in row))
-        return table
-
-    def markdown(self) -> str:
-        """Returns the table as Markdown."""
-        heading, *body = self.rows()
-        lines = [heading, ["---"] * len(heading), *body]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return [["F1 (95 % interval), messages", *languages], *body]
 
 
 def evaluate(messages: list[Message], probabilities: FloatArray) -> Evaluation:
@@ -113,14 +99,28 @@ def evaluate(messages: list[Message], probabilities: FloatArray) -> Evaluation:
     return Evaluation(macro, by_label, support, ece, counts)
 
 
-def summary(evaluations: dict[str, Evaluation]) -> Table:
-    """Returns macro F1 and calibration error by language, one row for each evaluation, for the screen."""
+def summary_rows(evaluations: dict[str, Evaluation]) -> list[list[str]]:
+    """Returns macro F1 and calibration error by language, two rows for each named evaluation, headings first."""
     languages = list(next(iter(evaluations.values())).messages)
-    table = Table("", *languages, title="macro F1 (95 % interval), expected calibration error")
+    rows = [["", *languages]]
     for name, evaluation in evaluations.items():
-        cells = [f"{evaluation.macro_f1[language]}, {evaluation.ece[language]:.3f}" for language in languages]
-        table.add_row(name, *cells)
-    return table
+        rows.append([f"{name}: macro F1", *(str(evaluation.macro_f1[language]) for language in languages)])
+        rows.append([f"{name}: calibration error", *(f"{evaluation.ece[language]:.3f}" for language in languages)])
+    return rows
+
+
+def table(rows: list[list[str]]) -> Table:
+    """Returns rows, headings first, as a table for the screen."""
+    made = Table(Column(rows[0][0], no_wrap=True), *rows[0][1:])
+    for row in rows[1:]:
+        made.add_row(*row)
+    return made
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """Returns rows, headings first, as a Markdown table."""
+    heading, *body = rows
+    return "\n".join(f"| {' | '.join(row)} |" for row in [heading, ["---"] * len(heading), *body])
 
 
 def _bootstrap(

@@ -93,10 +93,10 @@ def parse(path: Path) -> tuple[list[Located], list[Fault]]:
     for number, line in _lines(path):
         try:
             located.append(Located(path, number, Message.model_validate(json.loads(line))))
-        except json.JSONDecodeError as error:
-            faults.append(Fault(path, number, f"not a JSON object: {error}"))
         except ValidationError as error:
             faults.extend(Fault(path, number, problem) for problem in describe(error, Message))
+        except (ValueError, RecursionError) as error:
+            faults.append(Fault(path, number, f"not a JSON object: {error}"))
     return located, faults
 
 

@@ -59,7 +59,7 @@ def train(config: Config, resume: bool = False) -> Path:
         OSError: the base model can't be loaded.
     """
     run = RUNS / config.name
-    checkpoint = _prepare(run, config, resume)
+    checkpoint = _checkpoint(run, config, resume)
     set_seed(config.seed)
 
     data = Path(config.data.path)
@@ -71,6 +71,8 @@ def train(config: Config, resume: bool = False) -> Path:
     train_set = tokenise(train_messages, tokenizer, config.data.max_length)
     validation_set = tokenise(validation_messages, tokenizer, config.data.max_length)
 
+    if not resume:  # only now: a fault above leaves no run behind
+        _describe(run, config)
     trainer = Trainer(
         model=model,
         args=_arguments(run, config),
@@ -107,23 +109,26 @@ def train(config: Config, resume: bool = False) -> Path:
     return run
 
 
-def _prepare(run: Path, config: Config, resume: bool) -> str | None:
-    """Makes the run folder, or finds the checkpoint to continue from."""
-    described = config.model_dump()
+def _checkpoint(run: Path, config: Config, resume: bool) -> str | None:
+    """Finds the checkpoint to continue from, if any, and refuses to mix up two runs."""
+    described = run / "config.yaml"
     if not resume:
-        if (run / "config.yaml").exists():
+        if described.exists():
             raise RunError(f"{run} exists: continue it with --resume, or give the new run another name with name=NAME")
-        run.mkdir(parents=True, exist_ok=True)
-        (run / "config.yaml").write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
-        _write_json(run / "environment.json", _environment())
         return None
-    if not (run / "config.yaml").exists():
+    if not described.exists():
         raise RunError(f"{run} does not exist: nothing to resume; start the run without --resume")
-    before = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    if before != described:
-        raise RunError(f"{run} was started with another configuration: see {run / 'config.yaml'}")
+    if yaml.safe_load(described.read_text(encoding="utf-8")) != config.model_dump():
+        raise RunError(f"{run} was started with another configuration: see {described}")
     checkpoints = run / "checkpoints"
     return get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+
+
+def _describe(run: Path, config: Config) -> None:
+    """Makes the run folder and writes what the run is and where it runs."""
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
+    _write_json(run / "environment.json", _environment())
 
 
 def _arguments(run: Path, config: Config) -> TrainingArguments:
