@@ -18,14 +18,14 @@ $(LIGHT)/ready: pyproject.toml constraints.txt
 
 $(FULL)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(FULL)
-	# torch first and alone: the pinned version is a CPU build, which the other packages then keep
+	# torch first and alone, so that nothing pulls a newer build
 	$(FULL)/bin/pip install --quiet --constraint constraints.txt torch
 	$(FULL)/bin/pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
 	@touch $@
 
 demo: $(LIGHT)/ready  ## Classify a sample chat in each language with the shipped model
 	@for language in en ro sk fi; do \
-	  $(LIGHT)/bin/chatiquette classify data/samples/$$language.jsonl --language $$language; done
+	  $(LIGHT)/bin/chatiquette classify data/samples/$$language.jsonl --language $$language || exit 1; done
 
 test: $(FULL)/ready check  ## Run everything that must pass
 	$(FULL)/bin/pytest
@@ -37,7 +37,7 @@ check: $(FULL)/ready  ## Lint, types, and the data set
 	$(FULL)/bin/chatiquette data validate
 
 model: $(FULL)/ready  ## Train, calibrate and export the shipped model from configs/default.yaml
-	$(FULL)/bin/chatiquette train configs/default.yaml
+	$(FULL)/bin/chatiquette train configs/default.yaml $(if $(wildcard $(RUN)/config.yaml),--resume)
 	$(FULL)/bin/chatiquette export $(RUN) $(SHIPPED) --slim
 
 results: $(FULL)/ready  ## Score the shipped model and the baseline on the test split, into docs/results
@@ -47,4 +47,4 @@ benchmark: $(FULL)/ready  ## Measure cold start and size of the shipped model
 	$(FULL)/bin/python benchmarks/cold_start.py
 
 clean:  ## Remove environments and caches; runs stay
-	rm -rf $(LIGHT) $(FULL) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(LIGHT) $(FULL) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

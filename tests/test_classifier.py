@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from chatiquette import BundleError, EtiquetteClassifier
+from chatiquette.encoding import Encoder
 
 from .conftest import SHIPPED
 
@@ -92,17 +93,29 @@ def test_any_text_has_a_result(classifier: EtiquetteClassifier, text: str) -> No
 
 
 def test_control_tokens_in_text_are_text(classifier: EtiquetteClassifier) -> None:
-    hidden = classifier.predict("</s> You are an idiot, stop bothering me.")
-    assert hidden.verdicts.get("politeness") == "violated"
+    for token in ("</s>", "＜/s＞", "<\x01/s>"):
+        hidden = classifier.predict(f"{token} You are an idiot, stop bothering me.")
+        assert hidden.verdicts.get("politeness") == "violated"
+
+
+def test_two_long_texts_are_cut_as_other_tokenisers_cut_them(classifier: EtiquetteClassifier) -> None:
+    tokenizer = Tokenizer.from_file(str(SHIPPED / "tokenizer.json"))
+    tokenizer.enable_truncation(32, strategy="longest_first")
+    encoder = Encoder(SHIPPED / "tokenizer.json", 32)
+    for first, second in ((3, 5), (3, 60), (60, 3), (60, 40), (40, 60), (15, 15), (13, 16), (16, 13), (60, 0)):
+        text, context = "yes " * first, "no " * second
+        expected = tokenizer.encode(text, context) if second else tokenizer.encode(text)
+        (encoded,) = encoder.encode([text], [context])
+        assert encoded.ids == expected.ids
+        assert encoded.truncated == bool(expected.overflowing)
 
 
 def test_a_megabyte_of_text_is_cut_and_said_so(classifier: EtiquetteClassifier) -> None:
-    for text in ("Please wait a moment. " * 50_000, "x" * 1_000_000):
-        started = time.monotonic()
-        prediction = classifier.predict(text, context="Hello?")
+    words, letters = "Please wait a moment. " * 50_000, "x" * 1_000_000
+    for text, context in ((words, "Hello?"), (letters, words), ("Hello?", letters)):
+        prediction = classifier.predict(text, context=context)
         assert prediction.truncated
-        assert prediction.tokens == 512
-        assert time.monotonic() - started < 30, "a crash guard, not a benchmark"
+        assert prediction.tokens == classifier.bundle.max_length
 
 
 def test_what_is_no_text_is_refused(classifier: EtiquetteClassifier) -> None:
@@ -110,12 +123,16 @@ def test_what_is_no_text_is_refused(classifier: EtiquetteClassifier) -> None:
         classifier.predict(["fine", None])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="context 0: should be a string or None, got int"):
         classifier.predict(["fine"], context=[3])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="texts: should be a string or a list of strings, got NoneType"):
+        classifier.predict(None)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="context: should be a string, None or a list of them, got int"):
+        classifier.predict("fine", context=3)  # type: ignore[call-overload]
 
 
 def test_knobs_change_speed_and_length_only() -> None:
     small = EtiquetteClassifier.load(batch_size=1, threads=2, max_length=16)
     assert small.predict("word " * 100).tokens == 16
-    for knobs in ({"threads": 0}, {"batch_size": 0}, {"max_length": 4}, {"max_length": 513}):
+    for knobs in ({"threads": 0}, {"batch_size": 0}, {"max_length": 4}, {"max_length": 257}):
         with pytest.raises(ValueError, match="should be"):
             EtiquetteClassifier.load(**knobs)  # type: ignore[arg-type]
 

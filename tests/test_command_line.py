@@ -66,6 +66,34 @@ def test_csv_in_and_out(tmp_path: Path) -> None:
     assert float(rows[0]["closure.violated"]) >= 0.5
 
 
+def test_other_columns_of_a_csv_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "chat.csv").write_text("id,text\n7,Hello!\n", encoding="utf-8")
+    result = chatiquette("classify", "chat.csv", "--format", "csv", cwd=tmp_path)
+    assert [row["id"] for row in csv.DictReader(result.stdout.splitlines())] == ["7"]
+
+
+def test_what_is_not_utf8_is_named_and_left_out(tmp_path: Path) -> None:
+    files = {
+        "chat.txt": "ok\ndobr\xfd\n",
+        "chat.jsonl": '{"text": "ok"}\n{"text": "dobr\xfd"}\n',
+        "chat.csv": "text\ndobr\xfd\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content.encode("latin-1"))
+        result = chatiquette("classify", name, "--format", "jsonl", cwd=tmp_path)
+        assert f"{name}:2: not in UTF-8" in result.stderr
+        assert "dobr" not in result.stdout
+
+
+def test_an_input_is_never_overwritten(tmp_path: Path) -> None:
+    line = json.dumps({"text": "Hello!"})
+    (tmp_path / "chat.jsonl").write_text(line, encoding="utf-8")
+    for inputs in (["chat.jsonl"], ["chat.jsonl", "gone.jsonl"]):
+        result = chatiquette("classify", *inputs, "--output", "chat.jsonl", cwd=tmp_path)
+        assert result.returncode == 1
+        assert (tmp_path / "chat.jsonl").read_text(encoding="utf-8") == line
+
+
 def test_a_csv_without_text_and_a_missing_file_are_explained(tmp_path: Path) -> None:
     (tmp_path / "chat.csv").write_text("message\nHello\n", encoding="utf-8")
     assert (

@@ -65,7 +65,14 @@ def test_overrides_reach_the_configuration() -> None:
 def test_what_is_no_mapping_is_explained(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- a\n", encoding="utf-8")
     (tmp_path / "torn.yaml").write_text("a: [", encoding="utf-8")
+    (tmp_path / "twice.yaml").write_text("name: a\nname: b\n", encoding="utf-8")
+    (tmp_path / "latin.yaml").write_bytes("name: é".encode("latin-1"))
     with pytest.raises(ConfigError, match="should hold keys and values"):
         load(tmp_path / "list.yaml")
-    with pytest.raises(ConfigError, match="not valid YAML"):
-        load(tmp_path / "torn.yaml")
+    for name in ("torn", "latin"):
+        with pytest.raises(ConfigError, match="not valid YAML"):
+            load(tmp_path / f"{name}.yaml")
+    with pytest.raises(ConfigError, match="the key 'name' stands twice"):
+        load(tmp_path / "twice.yaml")
+    with pytest.raises(ConfigError, match="name: should match pattern"):
+        load(ROOT / "configs" / "smoke.yaml", ("name=..",))

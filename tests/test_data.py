@@ -70,7 +70,7 @@ def test_every_fault_is_named_with_file_and_line(broken: Path) -> None:
     assert result.returncode == 1
     lines = len((MESSAGES / "train" / "en.jsonl").read_text(encoding="utf-8").splitlines())
     expected = [
-        "not a JSON object",
+        "not a JSON object in UTF-8",
         "labels: unknown label 'closure.folowed'; did you mean 'closure.followed'?",
         "labels: 2 labels in the category 'closure', at most one verdict is allowed",
         "lable: unknown key; did you mean 'labels'?",
@@ -87,7 +87,7 @@ def test_every_fault_is_named_with_file_and_line(broken: Path) -> None:
             for line in result.stderr.splitlines()
         ), f"line {number}: {problem}\n{result.stderr}"
     tested = len((MESSAGES / "test" / "en.jsonl").read_text(encoding="utf-8").splitlines()) + 1
-    for problem in ("leaks: scenario", "leaks: author"):
+    for problem in ("leaks: scenario", "leaks: author", "leaks: a near-copy"):
         assert f"messages/test/en.jsonl:{tested}: {problem}" in result.stderr
 
 

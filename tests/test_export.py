@@ -118,6 +118,8 @@ def test_the_limits_of_the_gate() -> None:
     assert calm.faults() == []
     wild = Parity(deviation=2e-4, flips={"en": 0.011, "fi": 0.0}, f1_loss={"en": 0.0, "fi": 0.006})
     assert len(wild.faults()) == 3
+    nothing = Parity(deviation=float("nan"), flips={"en": float("nan")}, f1_loss={"en": float("nan")})
+    assert len(nothing.faults()) == 3
 
 
 def test_only_a_finished_run_is_exported_and_only_a_bundle_replaced(run: Path, tmp_path: Path) -> None:
@@ -128,3 +130,12 @@ def test_only_a_finished_run_is_exported_and_only_a_bundle_replaced(run: Path, t
     result = chatiquette("export", run, tmp_path / "mine", cwd=tmp_path)
     assert "exists and is no bundle" in result.stderr
     assert (tmp_path / "mine" / "notes.txt").read_text(encoding="utf-8") == "keep me"
+
+
+def test_a_run_is_not_exported_with_other_data(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    environment = json.loads((copy / "environment.json").read_text(encoding="utf-8"))
+    (copy / "environment.json").write_text(json.dumps({**environment, "data_sha256": "0" * 64}), encoding="utf-8")
+    result = chatiquette("export", copy, tmp_path / "bundle", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "the messages have changed since" in result.stderr

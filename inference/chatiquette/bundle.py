@@ -34,14 +34,12 @@ class Bundle:
         folder: where it is.
         labels: the model's outputs, in order.
         max_length: the most tokens the model reads, message and context together.
-        eos: the id of the token that ends the message.
         metadata: how the model was made and what it scored.
     """
 
     folder: Path
     labels: tuple[str, ...]
     max_length: int
-    eos: int
     metadata: dict[str, Any]
 
     @classmethod
@@ -52,18 +50,24 @@ class Bundle:
             BundleError: the folder is no bundle, a file is missing or changed, or the layout is newer than this version.
         """
         sums = _read_checksums(folder)
-        for name in (CONFIG, TOKENIZER, TOKENIZER_CONFIG, QUANTIZED_GRAPH, METADATA):
-            _verify(folder, name, sums)
+        _verify(folder, METADATA, sums)
         metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
         if metadata["schema_version"] > SCHEMA_VERSION:
             raise BundleError(
                 f"{folder}: written in layout {metadata['schema_version']}, this version reads up to {SCHEMA_VERSION}; "
                 "run: pip install --upgrade chatiquette"
             )
+        for name in (CONFIG, TOKENIZER, TOKENIZER_CONFIG, QUANTIZED_GRAPH):
+            _verify(folder, name, sums)
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tokenizer_config = json.loads((folder / TOKENIZER_CONFIG).read_text(encoding="utf-8"))
         labels = tuple(config["id2label"][str(i)] for i in range(len(config["id2label"])))
-        return cls(folder, labels, tokenizer_config["model_max_length"], config["eos_token_id"], metadata)
+        return cls(folder, labels, tokenizer_config["model_max_length"], metadata)
+
+
+def is_bundle(folder: Path) -> bool:
+    """Tells whether the folder looks like a bundle, sound or not."""
+    return (folder / CHECKSUMS).is_file() and (folder / METADATA).is_file()
 
 
 def sha256(path: Path) -> str:

@@ -54,7 +54,7 @@ class EtiquetteClassifier:
     def __init__(self, bundle: Bundle, threads: int, batch_size: int, max_length: int) -> None:
         self.bundle = bundle
         self._batch_size = batch_size
-        self._encoder = Encoder(bundle.folder / TOKENIZER, max_length, bundle.eos)
+        self._encoder = Encoder(bundle.folder / TOKENIZER, max_length)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -151,6 +151,8 @@ class EtiquetteClassifier:
 
 
 def _checked_texts(texts: str | Sequence[str]) -> list[str]:
+    if not isinstance(texts, Sequence):
+        raise TypeError(f"texts: should be a string or a list of strings, got {type(texts).__name__}")
     many = [texts] if isinstance(texts, str) else list(texts)
     for i, text in enumerate(many):
         if not isinstance(text, str):
@@ -161,6 +163,8 @@ def _checked_texts(texts: str | Sequence[str]) -> list[str]:
 def _checked_contexts(context: Context, count: int) -> list[str | None]:
     if context is None or isinstance(context, str):
         return [context] * count
+    if not isinstance(context, Sequence):
+        raise TypeError(f"context: should be a string, None or a list of them, got {type(context).__name__}")
     contexts = list(context)
     if len(contexts) != count:
         raise ValueError(

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 
 from . import __version__, records
-from .bundle import BundleError
 from .classifier import EtiquetteClassifier
 from .records import BadLine, Form, Record
 from .taxonomy import CATEGORIES, LABEL_NAMES, LANGUAGES
@@ -21,7 +20,7 @@ _CHUNK = 256  # messages held at a time while a file is classified
 
 
 class _Commands(click.Group):
-    """Adds the commands that other parts of the distribution register, importing them only when they are called."""
+    """Adds the commands that other parts of the distribution register, whose modules import what they need only when they run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *entry_points(group="chatiquette.commands").names})
@@ -47,7 +46,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("inputs", nargs=-1, metavar="[MESSAGE | FILE]...")
-@click.option("--context", help="The message just before, by the other side; for messages given as arguments.")
+@click.option("--context", help="The message just before, by the other side; for messages that bring none.")
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not to the screen."
 )
@@ -81,7 +80,7 @@ def classify(
 
     An argument that names a .jsonl, .csv or .txt file is read as messages, any other is a message itself. Without
     arguments, standard input is read, one message a line. JSON Lines have the keys "text" and optionally "context", CSV
-    the same as columns; whatever else stands there is written out again. A line that can't be read is reported with its
+    the same as columns; what else stands there is written out again. A line that can't be read is reported with its
     number and the rest goes on; the exit status is then 1.
 
     \b
@@ -92,8 +91,14 @@ def classify(
     form = form or ("table" if output is None else records.form_of(output))
     try:
         classifier = EtiquetteClassifier.load(model, threads=threads, batch_size=batch_size, max_length=max_length)
-    except (BundleError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
+    files = [Path(name) for name in inputs if records.names_file(name)]
+    for file in files:
+        if not file.is_file():  # before the output is opened, which would empty it
+            raise click.ClickException(f"{file}: no such file")
+        if output is not None and output.exists() and output.samefile(file):
+            raise click.ClickException(f"{output} is also an input; give another --output")
     errors = Console(stderr=True)
     bad_lines = 0
 
@@ -107,10 +112,11 @@ def classify(
                 yield one
 
     try:
-        messages = good(records.read(inputs, context, errors))
+        messages = good(records.read(inputs, errors))
         with records.writer(output, form, language) as write:
             for chunk in records.chunks(messages, _CHUNK):
-                predictions = classifier.predict([one.text for one in chunk], [one.context for one in chunk])
+                contexts = [context if one.context is None else one.context for one in chunk]
+                predictions = classifier.predict([one.text for one in chunk], contexts)
                 for record, prediction in zip(chunk, predictions, strict=True):
                     write(record, prediction)
     except OSError as error:

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 IntArray = npt.NDArray[np.int64]
 
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_UNREADABLE = re.compile(r"[\ud800-\udfff\x00]")
 _CONTROL_TOKEN = re.compile(r"<(/?s|pad|unk|mask)>")
 
 
@@ -33,24 +33,54 @@ class Encoded:
 
 
 class Encoder:
-    """Tokenises pairs of message and context; the longer one is cut first where both exceed `max_length` tokens."""
+    """Tokenises pairs of message and context, at most `max_length` tokens together.
 
-    def __init__(self, tokenizer_file: Path, max_length: int, eos: int) -> None:
+    The longer of the two is cut first, as the strategy "longest_first" of other tokenisers does. Message and context are
+    encoded apart: joined by the tokenizer, the cut-off parts of two long texts would be paired with each other.
+    """
+
+    def __init__(self, tokenizer_file: Path, max_length: int) -> None:
         self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length, strategy="longest_first")
-        self._eos = eos
+        self._tokenizer.no_truncation()
+        self._bos, self._eos = (self._tokenizer.token_to_id(token) for token in ("<s>", "</s>"))
+        self._max_length = max_length
 
     def encode(self, texts: Sequence[str], contexts: Sequence[str | None]) -> list[Encoded]:
-        """Encodes each text with its context; a context of None or without any text counts as none."""
-        pairs = [
-            (_clean(text), _clean(context)) if context and not context.isspace() else _clean(text)
-            for text, context in zip(texts, contexts, strict=True)
-        ]
-        return [
-            Encoded(encoding.ids, bool(encoding.overflowing), encoding.ids.index(self._eos) == 1)
-            for encoding in self._tokenizer.encode_batch(pairs)
-        ]
+        """Encodes each text with its context; a context of None, or one without a token, counts as none."""
+        messages = self._ids(texts)
+        before = self._ids([context or "" for context in contexts])
+        return [self._join(message, context) for message, context in zip(messages, before, strict=True)]
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        cleaned = [self._clean(text) for text in texts]
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(cleaned, add_special_tokens=False)]
+
+    def _clean(self, text: str) -> str:
+        """Replaces what is no character, and keeps text such as "</s>" from acting as a control token."""
+        text = _UNREADABLE.sub(" ", text)
+        normalized = self._tokenizer.normalizer.normalize_str(text)
+        return _CONTROL_TOKEN.sub(r"< \1>", normalized) if _CONTROL_TOKEN.search(normalized) else text
+
+    def _join(self, message: list[int], context: list[int]) -> Encoded:
+        room = self._max_length - (4 if context else 2)
+        kept, kept_context = _share(len(message), len(context), room)
+        ids = [self._bos, *message[:kept], self._eos]
+        if context:
+            ids += [self._eos, *context[:kept_context], self._eos]
+        return Encoded(ids, kept < len(message) or kept_context < len(context), not message)
+
+
+def _share(first: int, second: int, room: int) -> tuple[int, int]:
+    """Returns how many tokens of either to keep: the longer one is cut, and both where each exceeds half of the room."""
+    half = room // 2
+    if first + second <= room:
+        return first, second
+    if first <= half:
+        return first, room - first
+    if second <= half:
+        return room - second, second
+    return (half, room - half) if first <= second else (room - half, half)
 
 
 def pad(encoded: Sequence[Encoded]) -> tuple[IntArray, IntArray]:
@@ -62,8 +92,3 @@ def pad(encoded: Sequence[Encoded]) -> tuple[IntArray, IntArray]:
         ids[row, : len(one.ids)] = one.ids
         mask[row, : len(one.ids)] = 1
     return ids, mask
-
-
-def _clean(text: str) -> str:
-    """Makes half characters readable and keeps text such as "</s>" from acting as a control token."""
-    return _CONTROL_TOKEN.sub(r"< \1>", _SURROGATE.sub("\ufffd", text))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +27,9 @@ Form = Literal["table", "jsonl", "csv"]
 Write = Callable[["Record", Prediction], None]
 
 _LARGEST_FIELD = 2**30  # characters; the csv module stops at 128 kB by itself
+_NOT_UTF8 = "not in UTF-8; save the file in that encoding"
+_UNDECODED = re.compile("[\udc80-\udcff]")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # escape sequences must not reach the terminal
 _READ_ENDINGS = (".jsonl", ".csv", ".txt")
 _WRITE_FORMS: dict[str, Form] = {".jsonl": "jsonl", ".csv": "csv"}
 _DISPLAY = {label.name: label for category in CATEGORIES for label in category.labels}
@@ -57,7 +62,7 @@ def form_of(output: Path) -> Form:
     return _WRITE_FORMS.get(output.suffix.lower(), "table")
 
 
-def read(inputs: tuple[str, ...], context: str | None, console: Console) -> Iterator[Record | BadLine]:
+def read(inputs: tuple[str, ...], console: Console) -> Iterator[Record | BadLine]:
     """Reads arguments, each a message or a file, or standard input where there is none; files show a progress bar.
 
     Raises:
@@ -65,18 +70,18 @@ def read(inputs: tuple[str, ...], context: str | None, console: Console) -> Iter
     """
     if not inputs:
         if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(errors="replace")
-        yield from _read_text(sys.stdin)
+            sys.stdin.reconfigure(errors="surrogateescape")
+        yield from _read_text(sys.stdin, "standard input")
     for argument in inputs:
-        if _names_file(argument):
+        if names_file(argument):
             yield from _read_file(Path(argument), console)
         else:
-            yield Record(argument, context, {"text": argument})
+            yield Record(argument, None, {"text": argument})
 
 
-def _names_file(argument: str) -> bool:
+def names_file(argument: str) -> bool:
     """Tells a file from a message; what looks like a file but isn't there counts as one, to be reported missing."""
-    return argument.lower().endswith(_READ_ENDINGS) and (" " not in argument or Path(argument).is_file())
+    return argument.lower().endswith(_READ_ENDINGS) and (" " not in argument or os.path.isfile(argument))  # noqa: PTH113, Path raises for a long message
 
 
 def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
@@ -103,7 +108,7 @@ def _read_file(path: Path, console: Console) -> Iterator[Record | BadLine]:
     readers = {".jsonl": _read_jsonl, ".csv": _read_csv, ".txt": _read_text}
     size = path.stat().st_size
     with (
-        path.open(encoding="utf-8-sig", errors="replace", newline="") as file,
+        path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file,
         Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task(path.name, total=size)
@@ -111,20 +116,23 @@ def _read_file(path: Path, console: Console) -> Iterator[Record | BadLine]:
         def lines() -> Iterator[str]:
             for line in file:
                 yield line
-                progress.advance(task, len(line.encode("utf-8")))
+                progress.advance(task, len(line.encode("utf-8", "surrogateescape")))
 
         yield from readers[path.suffix.lower()](lines(), str(path))
 
 
-def _read_text(lines: Iterable[str], source: str = "standard input") -> Iterator[Record | BadLine]:
-    for line in lines:
+def _read_text(lines: Iterable[str], source: str) -> Iterator[Record | BadLine]:
+    for number, line in enumerate(lines, 1):
         if text := line.strip():
-            yield Record(text, None, {"text": text})
+            yield _record({"text": text}, source, number) if _decoded(text) else BadLine(source, number, _NOT_UTF8)
 
 
 def _read_jsonl(lines: Iterable[str], source: str) -> Iterator[Record | BadLine]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
+            continue
+        if not _decoded(line):
+            yield BadLine(source, number, _NOT_UTF8)
             continue
         try:
             fields = json.loads(line)
@@ -136,18 +144,25 @@ def _read_jsonl(lines: Iterable[str], source: str) -> Iterator[Record | BadLine]
 
 def _read_csv(lines: Iterable[str], source: str) -> Iterator[Record | BadLine]:
     csv.field_size_limit(_LARGEST_FIELD)
-    reader = csv.DictReader(lines)
-    if "text" not in (reader.fieldnames or []):
-        yield BadLine(source, 1, 'the first line should name the columns, among them "text"')
-        return
+    reader = csv.DictReader(lines, strict=True)
     try:
+        if "text" not in (reader.fieldnames or []):
+            yield BadLine(source, 1, 'the first line should name the columns, among them "text"')
+            return
         for fields in reader:
             if None in fields or None in fields.values():
                 yield BadLine(source, reader.line_num, f"should have {len(reader.fieldnames or [])} columns")
+            elif not all(map(_decoded, fields.values())):
+                yield BadLine(source, reader.line_num, _NOT_UTF8)
             else:
                 yield _record({**fields, "context": fields.get("context") or None}, source, reader.line_num)
     except csv.Error as error:
-        yield BadLine(source, reader.line_num, f"not CSV: {error}")
+        yield BadLine(source, reader.line_num, f"not CSV, the rest is left out: {error}")
+
+
+def _decoded(text: str) -> bool:
+    """Tells whether the bytes of the text were UTF-8; those that weren't stand in it as lone surrogates."""
+    return _UNDECODED.search(text) is None
 
 
 def _record(fields: Any, source: str, number: int) -> Record | BadLine:
@@ -165,9 +180,7 @@ def _write(file: TextIO, form: Form, language: str) -> Iterator[Write]:
     if form == "jsonl":
         yield lambda record, prediction: _write_jsonl(file, record, prediction)
     elif form == "csv":
-        rows = csv.writer(file)
-        rows.writerow(["text", "context", "labels", "truncated", *LABEL_NAMES])
-        yield lambda record, prediction: rows.writerow(_csv_row(record, prediction))
+        yield _CsvWriter(file).write
     else:
         table = Table(show_lines=True)
         table.add_column("Message", overflow="fold", ratio=3)
@@ -187,16 +200,32 @@ def _write_jsonl(file: TextIO, record: Record, prediction: Prediction) -> None:
     file.write(json.dumps(result, ensure_ascii=False) + "\n")
 
 
-def _csv_row(record: Record, prediction: Prediction) -> list[str]:
-    probabilities = [f"{p:.4f}" for p in prediction.probabilities.values()]
-    return [record.text, record.context or "", " ".join(prediction.labels), str(prediction.truncated), *probabilities]
+class _CsvWriter:
+    """Writes the columns of the first record, then what was found; later records fill the same columns."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._rows: csv.DictWriter[str] | None = None
+
+    def write(self, record: Record, prediction: Prediction) -> None:
+        if self._rows is None:
+            columns = dict.fromkeys([*record.fields, "text", "context", "labels", "truncated", *LABEL_NAMES])
+            self._rows = csv.DictWriter(self._file, list(columns), extrasaction="ignore")
+            self._rows.writeheader()
+        found = {"labels": " ".join(prediction.labels), "truncated": prediction.truncated}
+        probabilities = {label: f"{p:.4f}" for label, p in prediction.probabilities.items()}
+        self._rows.writerow({**record.fields, **found, **probabilities})
 
 
 def _said(record: Record) -> Text:
     said = Text()
     if record.context:
-        said.append(f"› {record.context}\n", style="dim")
-    return said.append(record.text)
+        said.append(f"› {_printable(record.context)}\n", style="dim")
+    return said.append(_printable(record.text))
+
+
+def _printable(text: str) -> str:
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def _verdicts(prediction: Prediction, language: str) -> Text:

@@ -12,6 +12,8 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 
 from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
 
+from .messages import DataError, Fault
+
 
 def agreement(folder: Path) -> Table:
     """Returns Cohen's (1960) kappa and the F1 of the second reading against the first, for the screen.
@@ -21,12 +23,14 @@ def agreement(folder: Path) -> Table:
             pooled.
 
     Raises:
+        DataError: a line is not of that form.
         FileNotFoundError: there are no such files.
     """
-    readings = {language: _read(sorted(folder.glob(f"*/{language}.jsonl"))) for language in LANGUAGES}
-    if not any(len(first) for first, _ in readings.values()):
+    files = {language: sorted(folder.glob(f"*/{language}.jsonl")) for language in LANGUAGES}
+    readings = {language: _read(paths) for language, paths in files.items() if paths}
+    if not readings:
         raise FileNotFoundError(f"{folder}: no annotations here; expected files such as test/en.jsonl")
-    table = Table(Column("label", no_wrap=True), *LANGUAGES, title="Cohen's kappa, F1 between two readings")
+    table = Table(Column("label", no_wrap=True), *readings, title="Cohen's kappa, F1 between two readings")
     for i, label in enumerate(LABEL_NAMES):
         cells = [
             f"{cohen_kappa_score(first[:, i], second[:, i]):.2f}, {f1_score(first[:, i], second[:, i]):.2f}"
@@ -41,6 +45,13 @@ def agreement(folder: Path) -> Table:
 
 
 def _read(paths: list[Path]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    lines = [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
-    first, second = ([[label in line[key] for label in LABEL_NAMES] for line in lines] for key in ("first", "second"))
+    first, second = [], []
+    for path in paths:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                reading = json.loads(line)
+                first.append([label in reading["first"] for label in LABEL_NAMES])
+                second.append([label in reading["second"] for label in LABEL_NAMES])
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError([Fault(path, number, f"should hold id, first and second: {error!r}")]) from error
     return np.array(first), np.array(second)

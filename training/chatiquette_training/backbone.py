@@ -12,7 +12,7 @@ import numpy as np
 import platformdirs
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoTokenizer, PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
 from . import packaged_weights
 from .packaged_weights import PackagedWeights
@@ -37,6 +37,10 @@ _PARTS = {
 }
 
 
+class UnsupportedModelError(ValueError):
+    """Raised for a base model of another architecture."""
+
+
 def load_backbone(base_model: str, texts: Iterable[str] = ()) -> tuple[XLMRobertaModel, PreTrainedTokenizerFast]:
     """Loads the pretrained encoder (float32, evaluation mode) and its tokenizer.
 
@@ -46,10 +50,16 @@ def load_backbone(base_model: str, texts: Iterable[str] = ()) -> tuple[XLMRobert
 
     Raises:
         FileNotFoundError: the packaged weights are not installed.
+        UnsupportedModelError: the model is no XLM-RoBERTa.
         OSError: the hub can't be reached or knows no such model; the message says what to do.
     """
     folder = _cached(sorted(set(texts))) if base_model == PACKAGED else base_model
     try:
+        kind = AutoConfig.from_pretrained(folder).model_type
+        if kind != XLMRobertaConfig.model_type:
+            raise UnsupportedModelError(
+                f"base_model {base_model!r} is a {kind!r} model; only XLM-RoBERTa can be trained"
+            )
         tokenizer = AutoTokenizer.from_pretrained(folder)
         return XLMRobertaModel.from_pretrained(folder, add_pooling_layer=False), tokenizer
     except OSError as error:
@@ -73,7 +83,11 @@ def _cached(texts: list[str]) -> str:
             target = Path(temporary) / "backbone"
             model.save_pretrained(target)
             tokenizer.save_pretrained(target)
-            target.rename(folder)
+            try:
+                target.rename(folder)
+            except OSError:
+                if not folder.exists():  # another run has made it meanwhile
+                    raise
     return str(folder)
 
 

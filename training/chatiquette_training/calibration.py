@@ -31,9 +31,9 @@ class Calibration:
     def fold_into(self, layer: nn.Linear) -> None:
         """Rewrites the layer in place, so that it gives calibrated logits."""
         with torch.no_grad():
-            scale = torch.from_numpy(self.scale)
+            scale, offset = (torch.from_numpy(values).to(layer.weight.device) for values in (self.scale, self.offset))
             layer.weight.mul_(scale[:, None])
-            layer.bias.mul_(scale).add_(torch.from_numpy(self.offset))
+            layer.bias.mul_(scale).add_(offset)
 
 
 def fit(logits: FloatArray, targets: FloatArray) -> Calibration:

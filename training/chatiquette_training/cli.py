@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -104,9 +105,8 @@ def train(config: Path, overrides: tuple[str, ...], resume: bool) -> None:
     try:
         run = train(resolved, resume)
     except KeyboardInterrupt:
-        click.echo(
-            f"\ninterrupted; to go on: chatiquette train {' '.join([str(config), *overrides])} --resume", err=True
-        )
+        command = shlex.join(["chatiquette", "train", str(config), *overrides, "--resume"])
+        click.echo(f"\ninterrupted; once an epoch is done, this goes on: {command}", err=True)
         raise SystemExit(130) from None
     click.echo(f"{run}: trained; next: chatiquette export {run} BUNDLE")
 

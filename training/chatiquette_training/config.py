@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -56,7 +57,7 @@ class OptimisationConfig(_Strict):
 class Config(_Strict):
     """A training run."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     """The run is written to runs/<name>."""
     base_model: Annotated[str, Field(min_length=1)]
     """`packaged`, a hub id, or a local folder."""
@@ -66,7 +67,14 @@ class Config(_Strict):
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads ``8e-5`` as the number that it is; YAML 1.1 wants ``8.0e-5``."""
+    """Refuses a key that stands twice, and reads ``8e-5`` as the number that it is; YAML 1.1 wants ``8.0e-5``."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -83,7 +91,7 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: should hold keys and values, such as `name: default`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,14 @@ def load_split(data: Path, split: str, limit: int | None = None) -> list[Message
         DataError: with every faulty line.
         FileNotFoundError: a file is missing.
     """
-    return [message for path in files(data, split) for message in read([path])[:limit]]
+    messages = read(files(data, split))
+    seen: Counter[str] = Counter()
+    kept = []
+    for message in messages:
+        seen[message.lang] += 1
+        if limit is None or seen[message.lang] <= limit:
+            kept.append(message)
+    return kept
 
 
 def targets(messages: list[Message]) -> npt.NDArray[np.float32]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-import subprocess
 import tempfile
 import warnings
 from dataclasses import asdict, dataclass
@@ -22,7 +20,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from chatiquette import EtiquetteClassifier, __version__
+from chatiquette import __version__
 from chatiquette.bundle import (
     CHECKSUMS,
     METADATA,
@@ -30,11 +28,12 @@ from chatiquette.bundle import (
     SCHEMA_VERSION,
     TOKENIZER,
     TOKENIZER_CONFIG,
+    is_bundle,
     sha256,
 )
 from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
 
-from .backbone import MAX_LENGTH, PACKAGED
+from .backbone import PACKAGED
 from .card import render_card
 from .config import Config
 from .dataset import load_split, tokenise
@@ -42,7 +41,9 @@ from .evaluation import evaluate
 from .messages import Message
 from .model import EtiquetteModel, predict_logits
 from .quantization import quantize
-from .validation import SPLITS, files
+from .scoring import probabilities
+from .train import data_hash, write_json
+from .validation import SPLITS
 
 FloatArray = npt.NDArray[np.float32]
 Feed = dict[str, npt.NDArray[np.int64]]
@@ -77,14 +78,15 @@ class Parity:
     def faults(self) -> list[str]:
         """Returns a sentence for each limit that is exceeded."""
         found = []
-        if self.deviation > _MAX_DEVIATION:
+        # Written so that NaN is a fault too.
+        if not self.deviation <= _MAX_DEVIATION:
             found.append(
                 f"float32 logits differ from PyTorch by up to {self.deviation:.2g}, the limit is {_MAX_DEVIATION}"
             )
         for language in self.flips:
-            if self.flips[language] > _MAX_FLIPS:
+            if not self.flips[language] <= _MAX_FLIPS:
                 found.append(f"{language}: int8 changes {self.flips[language]:.2%} of the decisions, the limit is 1 %")
-            if self.f1_loss[language] > _MAX_F1_LOSS:
+            if not self.f1_loss[language] <= _MAX_F1_LOSS:
                 found.append(
                     f"{language}: int8 loses {self.f1_loss[language]:.4f} macro F1, the limit is {_MAX_F1_LOSS}"
                 )
@@ -107,10 +109,13 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
     """
     if not (run / "model").is_dir() or not (run / "metrics.json").is_file():
         raise ExportError(f"{run}: no finished run here; train it first, or finish it with --resume")
-    if target.exists() and any(target.iterdir()) and not (target / CHECKSUMS).exists():
+    if target.exists() and any(target.iterdir()) and not is_bundle(target):
         raise ExportError(f"{target}: exists and is no bundle; give another folder")
     config = Config.model_validate(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     data = Path(config.data.path)
+    if data_hash(data) != environment["data_sha256"]:
+        raise ExportError(f"{data}: the messages have changed since {run} was trained on them; train it again")
     split = {name: load_split(data, name, config.data.limit) for name in SPLITS}
     model = EtiquetteModel.from_pretrained(run / "model", attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
@@ -120,7 +125,7 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary, tqdm(total=5, desc="export") as progress:
         folder = Path(temporary) / "bundle"
         (folder / "onnx").mkdir(parents=True)
-        _write_model(model, tokenizer, folder)
+        _write_model(model, tokenizer, folder, config.data.max_length)
         _export_graph(model, tokenizer, folder / GRAPH)
         _advance(progress, "quantising")
         quantize(folder / GRAPH, folder / QUANTIZED_GRAPH)
@@ -129,19 +134,16 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
         if faults := parity.faults():
             raise ExportError("\n".join([f"{run}: the exported model is not faithful, nothing was written", *faults]))
         _advance(progress, "scoring the test split")
-        metadata = _metadata(run, config, parity, split)
-        _write_json(folder / METADATA, metadata)
+        metadata = _metadata(run, config, environment, parity, split)
+        write_json(folder / METADATA, metadata)
         if slim:
             (folder / GRAPH).unlink()
             (folder / WEIGHTS).unlink()
         _write_checksums(folder)
-        classifier = EtiquetteClassifier.load(folder, threads=torch.get_num_threads())
-        test = split["test"]
-        probabilities = classifier.predict_proba([m.text for m in test], [m.context for m in test])
-        evaluation = evaluate(test, probabilities)
+        evaluation = evaluate(split["test"], probabilities(folder, split["test"]))
         metadata["test"] = evaluation.as_dict()
         _advance(progress, "writing the card")
-        _write_json(folder / METADATA, metadata)
+        write_json(folder / METADATA, metadata)
         (folder / CARD).write_text(render_card(metadata, evaluation), encoding="utf-8")
         _write_checksums(folder)
         if target.exists():
@@ -156,7 +158,7 @@ def _advance(progress: tqdm[Any], step: str) -> None:
     progress.update()
 
 
-def _write_model(model: EtiquetteModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+def _write_model(model: EtiquetteModel, tokenizer: PreTrainedTokenizerFast, folder: Path, max_length: int) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     # Without indentation the tokenizer takes 40 % less room; the class name is the one that every version knows.
@@ -164,8 +166,8 @@ def _write_model(model: EtiquetteModel, tokenizer: PreTrainedTokenizerFast, fold
     compact = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     (folder / TOKENIZER).write_text(compact, encoding="utf-8")
     settings = json.loads((folder / TOKENIZER_CONFIG).read_text(encoding="utf-8"))
-    settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": MAX_LENGTH}
-    _write_json(folder / TOKENIZER_CONFIG, settings)
+    settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": max_length}
+    write_json(folder / TOKENIZER_CONFIG, settings)
 
 
 class _LogitsOnly(nn.Module):
@@ -197,17 +199,12 @@ def _export_graph(model: EtiquetteModel, tokenizer: PreTrainedTokenizerFast, pat
         )
 
 
-def _feeds(messages: list[Message], tokenizer: PreTrainedTokenizerFast, max_length: int) -> list[Feed]:
-    """Returns the messages as inputs of the graph, one each."""
-    encoded = tokenise(messages, tokenizer, max_length)
-    return [{name: np.array([row[name]], np.int64) for name in ("input_ids", "attention_mask")} for row in encoded]
-
-
 def _compare(
     model: EtiquetteModel, tokenizer: PreTrainedTokenizerFast, folder: Path, messages: list[Message], max_length: int
 ) -> Parity:
-    expected = predict_logits(model, tokenizer, tokenise(messages, tokenizer, max_length))
-    feeds = _feeds(messages, tokenizer, max_length)
+    encoded = tokenise(messages, tokenizer, max_length)
+    expected = predict_logits(model, tokenizer, encoded)
+    feeds = [{name: np.array([row[name]], np.int64) for name in ("input_ids", "attention_mask")} for row in encoded]
     full, quantized = (_run(folder / name, feeds) for name in (GRAPH, QUANTIZED_GRAPH))
     before, after = evaluate(messages, expit(full)), evaluate(messages, expit(quantized))
     flipped = (full >= 0) != (quantized >= 0)
@@ -226,7 +223,9 @@ def _run(graph: Path, feeds: list[Feed]) -> FloatArray:
     return np.concatenate([session.run(["logits"], feed)[0] for feed in feeds])
 
 
-def _metadata(run: Path, config: Config, parity: Parity, split: dict[str, list[Message]]) -> dict[str, Any]:
+def _metadata(
+    run: Path, config: Config, environment: dict[str, Any], parity: Parity, split: dict[str, list[Message]]
+) -> dict[str, Any]:
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     sources = [{"name": "chatiquette messages", "licence": "MIT", "url": "data/README.md"}]
     if config.base_model == PACKAGED:
@@ -241,14 +240,13 @@ def _metadata(run: Path, config: Config, parity: Parity, split: dict[str, list[M
         "languages": list(LANGUAGES),
         "labels": list(LABEL_NAMES),
         "sources": sources,
-        "commit": _commit(),
+        "commit": environment["commit"],
         "config": config.model_dump(),
-        "environment": json.loads((run / "environment.json").read_text(encoding="utf-8")),
+        "environment": environment,
         "data": {
-            "sha256": _data_hash(Path(config.data.path)),
+            "sha256": environment["data_sha256"],
             "messages": {name: len(messages) for name, messages in split.items()},
         },
-        "training_seconds": round(metrics["training_seconds"]),
         "validation": metrics["validation"],
         "parity": asdict(parity),
         "cpu": _cpu(),
@@ -263,32 +261,8 @@ def _cpu() -> dict[str, Any]:
     return {"name": capabilities.get("cpu_name", "unknown"), "flags": flags}
 
 
-def _data_hash(data: Path) -> str:
-    """Returns one SHA-256 for the data set's files: of their names and sums."""
-    listed = [f"{sha256(path)}  {path.relative_to(data)}" for split in SPLITS for path in files(data, split)]
-    return hashlib.sha256("\n".join(listed).encode()).hexdigest()
-
-
-def _commit() -> str | None:
-    """Returns the commit of the working tree, marked where files differ from it, or None outside a repository."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return described.stdout.strip()
-
-
 def _write_checksums(folder: Path) -> None:
     """Writes the sums in the form that ``sha256sum --check`` reads."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     lines = [f"{sha256(folder / name)}  {name}\n" for name in names if name != CHECKSUMS]
     (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -92,11 +92,12 @@ def parse(path: Path) -> tuple[list[Located], list[Fault]]:
     faults: list[Fault] = []
     for number, line in _lines(path):
         try:
+            line.encode("utf-8")  # fails for what could not be decoded
             located.append(Located(path, number, Message.model_validate(json.loads(line))))
         except ValidationError as error:
             faults.extend(Fault(path, number, problem) for problem in describe(error, Message))
         except (ValueError, RecursionError) as error:
-            faults.append(Fault(path, number, f"not a JSON object: {error}"))
+            faults.append(Fault(path, number, f"not a JSON object in UTF-8: {error}"))
     return located, faults
 
 
@@ -128,7 +129,7 @@ def read_folder(folder: Path) -> list[Message]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield number, line

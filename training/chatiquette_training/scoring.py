@@ -12,7 +12,7 @@ from scipy.special import expit
 from transformers import AutoTokenizer
 
 from chatiquette import EtiquetteClassifier
-from chatiquette.bundle import CHECKSUMS
+from chatiquette.bundle import is_bundle
 
 from .dataset import tokenise
 from .messages import Message
@@ -23,14 +23,14 @@ def probabilities(model: Path, messages: list[Message]) -> npt.NDArray[np.float3
     """Returns calibrated probabilities, float32 ``[messages, 23]``.
 
     Args:
-        model: a bundle, which the int8 graph of is run, or a finished run, which PyTorch runs.
+        model: a bundle, whose int8 graph is run, or a finished run, which PyTorch runs.
         messages: what to score.
 
     Raises:
         FileNotFoundError: the folder is neither.
         BundleError: the bundle is damaged.
     """
-    if (model / CHECKSUMS).is_file():
+    if is_bundle(model):
         classifier = EtiquetteClassifier.load(model, threads=torch.get_num_threads())
         return classifier.predict_proba([m.text for m in messages], [m.context for m in messages])
     if not (model / "metrics.json").is_file():

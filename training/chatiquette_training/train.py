@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,8 @@ from transformers import (
 )
 from transformers.integrations import TensorBoardCallback
 from transformers.modeling_outputs import SequenceClassifierOutput
-from transformers.trainer_utils import get_last_checkpoint
 
+from chatiquette.bundle import sha256
 from chatiquette.taxonomy import LABEL_NAMES
 
 from .backbone import load_backbone
@@ -34,6 +36,7 @@ from .calibration import expected_calibration_error, fit
 from .config import Config, OptimisationConfig
 from .dataset import load_split, targets, tokenise
 from .model import EtiquetteModel, predict_logits
+from .validation import SPLITS, files
 
 METRIC = Path(__file__).parent / "metrics" / "etiquette.py"
 RUNS = Path("runs")
@@ -51,10 +54,10 @@ def train(config: Config, resume: bool = False) -> Path:
 
     Args:
         config: the whole truth of the run.
-        resume: continue an interrupted run from its last checkpoint.
+        resume: continue an interrupted run from its last checkpoint, or from the start where there is none yet.
 
     Raises:
-        RunError: the folder exists and `resume` is False, or has no checkpoint or another configuration and `resume` is True.
+        RunError: `resume` is False and the folder exists, or True and it doesn't or holds another configuration.
         DataError: the data has faults.
         OSError: the base model can't be loaded.
     """
@@ -71,8 +74,7 @@ def train(config: Config, resume: bool = False) -> Path:
     train_set = tokenise(train_messages, tokenizer, config.data.max_length)
     validation_set = tokenise(validation_messages, tokenizer, config.data.max_length)
 
-    if not resume:  # only now: a fault above leaves no run behind
-        _describe(run, config)
+    _describe(run, config)  # only now: a fault above leaves no run behind
     trainer = Trainer(
         model=model,
         args=_arguments(run, config),
@@ -87,6 +89,8 @@ def train(config: Config, resume: bool = False) -> Path:
     )
     trainer.train(resume_from_checkpoint=checkpoint)
 
+    # Without the mixed precision that training wrapped around it: what is exported runs in float32.
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     logits = predict_logits(model, tokenizer, validation_set)
     truth = targets(validation_messages)
     calibration = fit(logits, truth)
@@ -99,13 +103,12 @@ def train(config: Config, resume: bool = False) -> Path:
             "calibrated": score.compute(calibrated, truth),
         },
         "epochs": [entry for entry in trainer.state.log_history if "eval_macro_f1" in entry],
-        "training_seconds": sum(entry.get("train_runtime", 0) for entry in trainer.state.log_history),
         "messages": {"train": len(train_messages), "validation": len(validation_messages)},
     }
     if trainer.is_world_process_zero():
         model.save_pretrained(run / "model")
         tokenizer.save_pretrained(run / "model")
-        _write_json(run / "metrics.json", metrics)
+        write_json(run / "metrics.json", metrics)
     return run
 
 
@@ -120,15 +123,16 @@ def _checkpoint(run: Path, config: Config, resume: bool) -> str | None:
         raise RunError(f"{run} does not exist: nothing to resume; start the run without --resume")
     if yaml.safe_load(described.read_text(encoding="utf-8")) != config.model_dump():
         raise RunError(f"{run} was started with another configuration: see {described}")
-    checkpoints = run / "checkpoints"
-    return get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    # The state is written last: a checkpoint without it was interrupted.
+    complete = [state.parent for state in (run / "checkpoints").glob("checkpoint-*/trainer_state.json")]
+    return str(max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]))) if complete else None
 
 
 def _describe(run: Path, config: Config) -> None:
-    """Makes the run folder and writes what the run is and where it runs."""
+    """Makes the run folder and writes what the run is and where it runs, or runs on."""
     run.mkdir(parents=True, exist_ok=True)
     (run / "config.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
-    _write_json(run / "environment.json", _environment())
+    write_json(run / "environment.json", _environment(Path(config.data.path)))
 
 
 def _arguments(run: Path, config: Config) -> TrainingArguments:
@@ -184,9 +188,11 @@ class _Loss:
     def __call__(
         self, outputs: SequenceClassifierOutput, labels: Tensor, num_items_in_batch: Tensor | None = None
     ) -> Tensor:
-        return functional.binary_cross_entropy_with_logits(
-            outputs["logits"].float(), labels.float(), pos_weight=self._weight.to(labels.device)
+        total = functional.binary_cross_entropy_with_logits(
+            outputs["logits"].float(), labels.float(), pos_weight=self._weight.to(labels.device), reduction="sum"
         )
+        # With gradient accumulation the decisions of all its batches count, not those of this one.
+        return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
 
 class _Scores:
@@ -206,9 +212,11 @@ class _Scores:
         return {**scores, "ece": expected_calibration_error(probabilities, truth)}
 
 
-def _environment() -> dict[str, Any]:
+def _environment(data: Path) -> dict[str, Any]:
     packages = ("chatiquette", "torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers", "numpy")
     return {
+        "commit": _commit(),
+        "data_sha256": data_hash(data),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -217,5 +225,22 @@ def _environment() -> dict[str, Any]:
     }
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+def _commit() -> str | None:
+    """Returns the commit of the code, marked where files differ from it, or None outside a repository."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
+
+
+def data_hash(data: Path) -> str:
+    """Returns one SHA-256 for the data set's files: of their names and sums."""
+    listed = [f"{sha256(path)}  {path.relative_to(data)}" for split in SPLITS for path in files(data, split)]
+    return hashlib.sha256("\n".join(listed).encode()).hexdigest()
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes JSON as people read it."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
