@@ -203,7 +203,7 @@ def _compare(
     model: EtiquetteModel, tokenizer: PreTrainedTokenizerFast, folder: Path, messages: list[Message], max_length: int
 ) -> Parity:
     encoded = tokenise(messages, tokenizer, max_length)
-    expected = predict_logits(model, tokenizer, encoded)
+    expected = predict_logits(model, tokenizer, encoded, batch_size=1)  # the very inputs that the graphs get
     feeds = [{name: np.array([row[name]], np.int64) for name in ("input_ids", "attention_mask")} for row in encoded]
     full, quantized = (_run(folder / name, feeds) for name in (GRAPH, QUANTIZED_GRAPH))
     before, after = evaluate(messages, expit(full)), evaluate(messages, expit(quantized))
