@@ -101,7 +101,7 @@ def test_control_tokens_in_text_are_text(classifier: EtiquetteClassifier) -> Non
 def test_two_long_texts_are_cut_as_other_tokenisers_cut_them(classifier: EtiquetteClassifier) -> None:
     tokenizer = Tokenizer.from_file(str(SHIPPED / "tokenizer.json"))
     tokenizer.enable_truncation(32, strategy="longest_first")
-    encoder = Encoder(SHIPPED / "tokenizer.json", 32)
+    encoder = Encoder(SHIPPED / "tokenizer.json", 32, bos=0, eos=2)
     for first, second in ((3, 5), (3, 60), (60, 3), (60, 40), (40, 60), (15, 15), (13, 16), (16, 13), (60, 0)):
         text, context = "yes " * first, "no " * second
         expected = tokenizer.encode(text, context) if second else tokenizer.encode(text)

@@ -34,12 +34,15 @@ class Bundle:
         folder: where it is.
         labels: the model's outputs, in order.
         max_length: the most tokens the model reads, message and context together.
+        bos, eos: the ids of the tokens that open and end a message.
         metadata: how the model was made and what it scored.
     """
 
     folder: Path
     labels: tuple[str, ...]
     max_length: int
+    bos: int
+    eos: int
     metadata: dict[str, Any]
 
     @classmethod
@@ -62,7 +65,8 @@ class Bundle:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         tokenizer_config = json.loads((folder / TOKENIZER_CONFIG).read_text(encoding="utf-8"))
         labels = tuple(config["id2label"][str(i)] for i in range(len(config["id2label"])))
-        return cls(folder, labels, tokenizer_config["model_max_length"], metadata)
+        max_length = tokenizer_config["model_max_length"]
+        return cls(folder, labels, max_length, config["bos_token_id"], config["eos_token_id"], metadata)
 
 
 def is_bundle(folder: Path) -> bool:

@@ -54,7 +54,7 @@ class EtiquetteClassifier:
     def __init__(self, bundle: Bundle, threads: int, batch_size: int, max_length: int) -> None:
         self.bundle = bundle
         self._batch_size = batch_size
-        self._encoder = Encoder(bundle.folder / TOKENIZER, max_length)
+        self._encoder = Encoder(bundle.folder / TOKENIZER, max_length, bundle.bos, bundle.eos)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

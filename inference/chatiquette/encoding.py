@@ -39,11 +39,11 @@ class Encoder:
     encoded apart: joined by the tokenizer, the cut-off parts of two long texts would be paired with each other.
     """
 
-    def __init__(self, tokenizer_file: Path, max_length: int) -> None:
+    def __init__(self, tokenizer_file: Path, max_length: int, bos: int, eos: int) -> None:
         self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._bos, self._eos = (self._tokenizer.token_to_id(token) for token in ("<s>", "</s>"))
+        self._bos, self._eos = bos, eos
         self._max_length = max_length
 
     def encode(self, texts: Sequence[str], contexts: Sequence[str | None]) -> list[Encoded]:
