@@ -38,13 +38,15 @@ def test_a_string_gives_a_prediction_and_a_list_gives_a_list(classifier: Etiquet
     assert classifier.predict_proba([]).shape == (0, 23)
 
 
-def test_probabilities_are_the_same_alone_and_in_any_batch(classifier: EtiquetteClassifier) -> None:
+def test_a_batch_changes_neither_order_nor_decisions(classifier: EtiquetteClassifier) -> None:
     together = classifier.predict_proba(TEXTS)
     assert together.dtype == np.float32
     assert together.shape == (5, 23)
     alone = np.concatenate([classifier.predict_proba(text) for text in TEXTS])
-    np.testing.assert_allclose(together, alone, atol=1e-4)
-    np.testing.assert_allclose(together[::-1], classifier.predict_proba(TEXTS[::-1]), atol=1e-4)
+    # int8 rounds a little differently in another place of the batch: docs/decisions/0003-int8.md.
+    np.testing.assert_allclose(together, alone, atol=0.03)
+    assert ((together >= 0.5) == (alone >= 0.5)).all()
+    np.testing.assert_allclose(together[::-1], classifier.predict_proba(TEXTS[::-1]), atol=0.03)
 
 
 def test_labels_are_the_probabilities_of_at_least_one_half(classifier: EtiquetteClassifier) -> None:
@@ -58,9 +60,9 @@ def test_context_is_one_for_all_or_one_each(classifier: EtiquetteClassifier) -> 
     shared = classifier.predict_proba(TEXTS, context=context)
     np.testing.assert_allclose(shared, classifier.predict_proba(TEXTS, context=[context] * 5), atol=1e-6)
     mixed = classifier.predict_proba(TEXTS, context=[None, context, None, None, None])
-    np.testing.assert_allclose(mixed[1], shared[1], atol=1e-4)
-    np.testing.assert_allclose(mixed[0], classifier.predict_proba(TEXTS[0])[0], atol=1e-4)
-    assert np.abs(shared - classifier.predict_proba(TEXTS)).max() > 0.01
+    np.testing.assert_allclose(mixed[1], shared[1], atol=0.03)
+    np.testing.assert_allclose(mixed[0], classifier.predict_proba(TEXTS[0])[0], atol=0.03)
+    assert np.abs(shared - classifier.predict_proba(TEXTS)).max() > 0.1
     with pytest.raises(ValueError, match="2 contexts for 5 texts"):
         classifier.predict(TEXTS, context=["a", None])
 

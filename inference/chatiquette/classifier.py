@@ -133,7 +133,8 @@ class EtiquetteClassifier:
         for rows in self._batches(encoded):
             ids, mask = pad([encoded[row] for row in rows])
             (logits,) = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
-            probabilities[rows] = 1 / (1 + np.exp(-logits))
+            with np.errstate(over="ignore"):  # beyond float32's range the probability is 0, as it comes out
+                probabilities[rows] = 1 / (1 + np.exp(-logits))
         return probabilities
 
     def _batches(self, encoded: list[Encoded]) -> Iterator[list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -109,14 +110,13 @@ def classify(
                 bad_lines += 1
                 errors.print(str(one), style="red", markup=False, highlight=False)
             else:
-                yield one
+                yield one if one.context is not None else replace(one, context=context)
 
     try:
         messages = good(records.read(inputs, errors))
         with records.writer(output, form, language) as write:
             for chunk in records.chunks(messages, _CHUNK):
-                contexts = [context if one.context is None else one.context for one in chunk]
-                predictions = classifier.predict([one.text for one in chunk], contexts)
+                predictions = classifier.predict([one.text for one in chunk], [one.context for one in chunk])
                 for record, prediction in zip(chunk, predictions, strict=True):
                     write(record, prediction)
     except OSError as error:

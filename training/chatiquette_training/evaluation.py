@@ -38,8 +38,8 @@ class Evaluation:
     """Scores on one set of messages.
 
     Attributes:
-        macro_f1: language → mean F1 over the labels.
-        label_f1: label → language → F1.
+        macro_f1: language → mean F1 over the labels that occur.
+        label_f1: label → language → F1; a label that neither occurs nor is predicted has none.
         support: label → language → how many messages have the label.
         ece: language → expected calibration error.
         messages: language → how many messages were scored.
@@ -68,7 +68,7 @@ class Evaluation:
         """Returns F1 by label and language, headings first."""
         languages = list(self.messages)
         body = [
-            [label, *(f"{self.label_f1[label][language]} n={self.support[label][language]}" for language in languages)]
+            [label, *(f"{self.label_f1[label].get(lang, '–')} n={self.support[label][lang]}" for lang in languages)]
             for label in LABEL_NAMES
         ]
         return [["F1 (95 % interval), messages", *languages], *body]
@@ -78,8 +78,8 @@ def evaluate(messages: list[Message], probabilities: FloatArray) -> Evaluation:
     """Scores probabilities, float32 ``[messages, 23]``, at the threshold of 0.5.
 
     Intervals are the 2.5 and 97.5 percentiles of 1,000 bootstrap resamples (Efron and Tibshirani 1993) of whole
-    scenarios, since the messages of one scenario resemble each other. A label without positives, in truth and
-    prediction, counts as 0.
+    scenarios, since the messages of one scenario resemble each other. A label that neither occurs nor is predicted is
+    left out of the mean.
     """
     truth = targets(messages).astype(bool)
     present = [language for language in LANGUAGES if any(message.lang == language for message in messages)]
@@ -90,11 +90,12 @@ def evaluate(messages: list[Message], probabilities: FloatArray) -> Evaluation:
         rows = np.array([i for i, message in enumerate(messages) if message.lang == language])
         scenarios = [messages[i].scenario for i in rows]
         f1, resampled = _bootstrap(truth[rows], probabilities[rows] >= 0.5, scenarios)
-        macro[language] = _score(f1.mean(), resampled.mean(axis=1))
+        macro[language] = _score(float(np.nanmean(f1)), np.nanmean(resampled, axis=1))
         ece[language] = expected_calibration_error(probabilities[rows], truth[rows].astype(np.float32))
         counts[language] = len(rows)
         for i, label in enumerate(LABEL_NAMES):
-            by_label[label][language] = _score(f1[i], resampled[:, i])
+            if not np.isnan(f1[i]):
+                by_label[label][language] = _score(f1[i], resampled[:, i])
             support[label][language] = int(truth[rows, i].sum())
     return Evaluation(macro, by_label, support, ece, counts)
 
@@ -141,11 +142,11 @@ def _f1(
     false_negative: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
     denominator = 2 * true_positive + false_positive + false_negative
-    return np.divide(2 * true_positive, denominator, out=np.zeros_like(denominator), where=denominator > 0)
+    return np.divide(2 * true_positive, denominator, out=np.full_like(denominator, np.nan), where=denominator > 0)
 
 
 def _score(value: float, resampled: npt.NDArray[np.float64]) -> Score:
-    low, high = np.percentile(resampled, [2.5, 97.5])
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return Score(float(value), float(low), float(high))
 
 

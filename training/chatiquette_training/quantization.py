@@ -1,7 +1,7 @@
 """Makes the int8 graph: 8-bit matrix products whose scales are a row's own, and the embedding in 4 bits.
 
-Both the weights and the activations are quantised in blocks within a row, so a message's scores don't depend on whatever
-else is in its batch. The embedding's 4 bits cost nothing where the packaged backbone was trained with frozen embeddings:
+Both the weights and the activations are quantised in blocks within a row, so a message's scores hardly depend on which
+others are in its batch. The embedding's 4 bits cost nothing where the packaged backbone was trained with frozen embeddings:
 those weights are stored in 4 bits already. What else was tried: docs/decisions/0003-int8.md.
 """
 
