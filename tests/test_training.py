@@ -125,3 +125,14 @@ def test_calibration_mends_wrong_scales_and_decides_for_f1() -> None:
     assert expected_calibration_error(after, truth[2000:]) < expected_calibration_error(before, truth[2000:])
     plain = f1_score(truth[2000:], expit(true_logits[2000:]) >= 0.5, average="macro")
     assert f1_score(truth[2000:], after >= 0.5, average="macro") > plain
+
+
+def test_a_label_that_validation_lacks_is_not_found_there() -> None:
+    generator = np.random.default_rng(0)
+    truth = np.zeros((200, 2), np.float32)
+    truth[:60, 0] = 1
+    logits = (6 * truth - 3 + generator.normal(0, 1, (200, 2))).astype(np.float32)
+    calibration = fit(logits, truth)
+    found = calibration.scale * logits + calibration.offset >= 0
+    assert found[:60, 0].mean() > 0.9
+    assert not found[:, 1].any()

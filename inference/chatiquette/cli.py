@@ -108,7 +108,7 @@ def classify(
         for one in found:
             if isinstance(one, BadLine):
                 bad_lines += 1
-                errors.print(str(one), style="red", markup=False, highlight=False)
+                errors.print(str(one), style="red", markup=False, highlight=False, soft_wrap=True)
             else:
                 yield one if one.context is not None else replace(one, context=context)
 

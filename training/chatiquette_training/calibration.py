@@ -20,6 +20,9 @@ FloatArray = npt.NDArray[np.float32]
 _PRIOR_STRENGTH = 1.0
 """Pull of each label's scale and offset towards those of all labels together, in units of half a squared deviation."""
 
+_LOG_SCALES = (-3.0, 1.0)
+"""A model that makes no mistake on validation would be made endlessly surer of itself; three times as sure must do."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -51,7 +54,9 @@ def fit(logits: FloatArray, targets: FloatArray) -> Calibration:
     scales, offsets = [], []
     for z, y in zip(logits.T, targets.T, strict=True):
         log_scale, offset = _platt(z, y, common, _PRIOR_STRENGTH)
-        threshold = (_best_expected_f1(np.exp(log_scale) * z + offset) - offset) / np.exp(log_scale)
+        # A label that validation doesn't have says nothing of F1: it keeps the threshold of even odds.
+        best = _best_expected_f1(np.exp(log_scale) * z + offset) if y.any() else 0.0
+        threshold = (best - offset) / np.exp(log_scale)
         scale = np.exp(_platt(z - threshold, y, np.array([log_scale, 0.0]), _PRIOR_STRENGTH, fixed_offset=True)[0])
         scales.append(scale)
         offsets.append(-scale * threshold)
@@ -88,7 +93,8 @@ def _platt(
         return float(cross_entropy + 0.5 * strength * deviation @ deviation), gradient
 
     offset_bounds = (centre[1], centre[1]) if fixed_offset else (None, None)
-    return np.asarray(minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=[(-3, 3), offset_bounds]).x)
+    bounds = [_LOG_SCALES, offset_bounds]
+    return np.asarray(minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds).x)
 
 
 def expected_calibration_error(probabilities: FloatArray, targets: FloatArray, bins: int = 10) -> float:
