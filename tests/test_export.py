@@ -21,7 +21,7 @@ from chatiquette.taxonomy import LABEL_NAMES
 from chatiquette_training.export import Parity
 from chatiquette_training.model import EtiquetteModel
 
-from .conftest import SHIPPED, chatiquette
+from .conftest import ROOT, SHIPPED, chatiquette
 
 PAIRS = [
     ("Done. Bye.", "Thanks, that solved it!"),
@@ -138,10 +138,12 @@ def test_only_a_finished_run_is_exported_and_only_a_bundle_replaced(run: Path, t
     assert (tmp_path / "mine" / "notes.txt").read_text(encoding="utf-8") == "keep me"
 
 
-def test_a_run_is_not_exported_with_other_data(run: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+def test_a_run_is_neither_exported_nor_resumed_with_other_data(run: Path, memorised: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "runs" / "smoke", ignore=shutil.ignore_patterns("checkpoints"))
     environment = json.loads((copy / "environment.json").read_text(encoding="utf-8"))
     (copy / "environment.json").write_text(json.dumps({**environment, "data_sha256": "0" * 64}), encoding="utf-8")
-    result = chatiquette("export", copy, tmp_path / "bundle", cwd=tmp_path)
-    assert result.returncode == 1
-    assert "the messages have changed since" in result.stderr
+    smoke = ("train", ROOT / "configs" / "smoke.yaml", f"data.path={memorised}", "optimisation.epochs=16", "--resume")
+    for arguments in (("export", copy, tmp_path / "bundle"), smoke):
+        result = chatiquette(*arguments, cwd=tmp_path)
+        assert result.returncode == 1
+        assert "the messages have changed since" in result.stderr

@@ -42,7 +42,7 @@ from .messages import Message
 from .model import EtiquetteModel, predict_logits
 from .quantization import quantize
 from .scoring import probabilities
-from .train import data_hash, write_json
+from .train import environment_of, write_json
 from .validation import SPLITS
 
 FloatArray = npt.NDArray[np.float32]
@@ -106,17 +106,15 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
 
     Raises:
         ExportError: a graph differs too much from the trained model, the run is not finished, or `target` is no bundle.
+        RunError: the messages have changed since the run was trained on them.
     """
     if not (run / "model").is_dir() or not (run / "metrics.json").is_file():
         raise ExportError(f"{run}: no finished run here; train it first, or finish it with --resume")
     if target.exists() and any(target.iterdir()) and not is_bundle(target):
         raise ExportError(f"{target}: exists and is no bundle; give another folder")
     config = Config.model_validate(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
-    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    data = Path(config.data.path)
-    if data_hash(data) != environment["data_sha256"]:
-        raise ExportError(f"{data}: the messages have changed since {run} was trained on them; train it again")
-    split = {name: load_split(data, name, config.data.limit) for name in SPLITS}
+    environment = environment_of(run, config)
+    split = {name: load_split(Path(config.data.path), name, config.data.limit) for name in SPLITS}
     model = EtiquetteModel.from_pretrained(run / "model", attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
 

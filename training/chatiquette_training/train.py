@@ -57,7 +57,7 @@ def train(config: Config, resume: bool = False) -> Path:
         resume: continue an interrupted run from its last checkpoint, or from the start where there is none yet.
 
     Raises:
-        RunError: `resume` is False and the folder exists, or True and it doesn't or holds another configuration.
+        RunError: `resume` is False and the folder exists, or True and it doesn't, or had other data or settings.
         DataError: the data has faults.
         OSError: the base model can't be loaded.
     """
@@ -123,9 +123,23 @@ def _checkpoint(run: Path, config: Config, resume: bool) -> str | None:
         raise RunError(f"{run} does not exist: nothing to resume; start the run without --resume")
     if yaml.safe_load(described.read_text(encoding="utf-8")) != config.model_dump():
         raise RunError(f"{run} was started with another configuration: see {described}")
+    environment_of(run, config)
     # The state is written last: a checkpoint without it was interrupted.
     complete = [state.parent for state in (run / "checkpoints").glob("checkpoint-*/trainer_state.json")]
     return str(max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]))) if complete else None
+
+
+def environment_of(run: Path, config: Config) -> dict[str, Any]:
+    """Returns what the run noted of its environment, if its messages are still those that it was trained on.
+
+    Raises:
+        RunError: the messages have changed.
+    """
+    environment: dict[str, Any] = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    data = Path(config.data.path)
+    if data_hash(data) != environment["data_sha256"]:
+        raise RunError(f"{data}: the messages have changed since {run} was trained on them; train it again")
+    return environment
 
 
 def _describe(run: Path, config: Config) -> None:
