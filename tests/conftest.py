@@ -13,7 +13,7 @@ from chatiquette import EtiquetteClassifier
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = ROOT / "inference" / "chatiquette" / "model"
-MESSAGES = ROOT / "data" / "messages"
+DATA = ROOT / "data"
 LANGUAGES = ("en", "ro", "sk", "fi")
 COMMAND = str(Path(sys.executable).with_name("chatiquette"))
 
@@ -39,10 +39,10 @@ def memorised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set whose three splits are the same 20 messages a language: what a model that learns must get right."""
     folder = tmp_path_factory.mktemp("memorised")
     for language in LANGUAGES:
-        lines = (MESSAGES / "train" / f"{language}.jsonl").read_text(encoding="utf-8").splitlines()[:20]
+        lines = (DATA / "messages" / "train" / f"{language}.jsonl").read_text(encoding="utf-8").splitlines()[:20]
         for split in ("train", "validation", "test"):
-            (folder / split).mkdir(exist_ok=True)
-            (folder / split / f"{language}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            (folder / "messages" / split).mkdir(parents=True, exist_ok=True)
+            (folder / "messages" / split / f"{language}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
 

@@ -16,7 +16,7 @@ from chatiquette_training.packaged_weights import PackagedWeights
 from chatiquette_training.quantization import pack_4bit
 from chatiquette_training.vocabulary import build_tokenizer
 
-from .conftest import MESSAGES, ROOT, SHIPPED, chatiquette
+from .conftest import DATA, ROOT, SHIPPED, chatiquette
 
 TRANSLATED = [
     ["Where is my parcel?", "Unde este coletul meu?", "Kde je môj balík?", "Missä pakettini on?"],
@@ -42,7 +42,7 @@ def full_tokenizer(weights: PackagedWeights) -> Tokenizer:
 
 def test_held_out_text_is_segmented_as_by_the_full_vocabulary(full_tokenizer: Tokenizer) -> None:
     trimmed = Tokenizer.from_file(str(SHIPPED / "tokenizer.json"))
-    messages = load_split(MESSAGES, "test")
+    messages = load_split(DATA, "test")
     texts = [text for message in messages for text in (message.text, message.context) if text]
     pairs = zip(full_tokenizer.encode_batch(texts), trimmed.encode_batch(texts), strict=True)
     differing = [text for text, (full, small) in zip(texts, pairs, strict=True) if full.tokens != small.tokens]

@@ -15,7 +15,7 @@ name: my run
 base_model: packaged
 sed: 13
 data:
-  path: data/messages
+  path: data
   max_length: 9999
   limit: null
 optimisation:

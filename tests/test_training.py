@@ -19,7 +19,7 @@ from sklearn.metrics import f1_score
 from chatiquette_training.calibration import expected_calibration_error, fit
 from chatiquette_training.train import METRIC
 
-from .conftest import COMMAND, ROOT, chatiquette, environment
+from .conftest import COMMAND, DATA, ROOT, chatiquette, environment
 
 SMALL = ("data.limit=6", "optimisation.epochs=3")
 SMOKE = ROOT / "configs" / "smoke.yaml"
@@ -92,8 +92,8 @@ def test_an_interrupted_run_resumes_to_the_metrics_of_an_undisturbed_one(memoris
 def test_evaluate_scores_a_run_and_a_bundle(run: Path, bundle: Path, memorised: Path, tmp_path: Path) -> None:
     scores = {}
     for model in (run, bundle):
-        arguments = ("evaluate", model, memorised / "test", "--output", tmp_path / model.name)
-        result = chatiquette(*arguments, "--baseline", memorised / "train", cwd=tmp_path)
+        arguments = ("evaluate", model, memorised / "messages" / "test", "--output", tmp_path / model.name)
+        result = chatiquette(*arguments, "--baseline", memorised / "messages" / "train", cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         assert "closure.violated" in result.stdout
         assert "TF-IDF baseline" in result.stdout
@@ -101,7 +101,7 @@ def test_evaluate_scores_a_run_and_a_bundle(run: Path, bundle: Path, memorised: 
     for language, (value, low, high) in scores[bundle]["macro_f1"].items():
         assert low <= value <= high
         assert abs(value - scores[run]["macro_f1"][language][0]) < 0.02
-    nothing = chatiquette("evaluate", tmp_path, memorised / "test", cwd=tmp_path)
+    nothing = chatiquette("evaluate", tmp_path, memorised / "messages" / "test", cwd=tmp_path)
     assert "neither a bundle nor a finished run" in nothing.stderr
 
 
@@ -136,3 +136,18 @@ def test_a_label_that_validation_lacks_is_not_found_there() -> None:
     found = calibration.scale * logits + calibration.offset >= 0
     assert found[:60, 0].mean() > 0.9
     assert not found[:, 1].any()
+
+
+def test_the_learning_curve_takes_growing_shares(tmp_path: Path) -> None:
+    tiny = (f"data.path={DATA}", "data.limit=8", "optimisation.epochs=1", "name=tiny")
+    shares = ("--share", "0.25", "--share", "1", "--output", tmp_path)
+    result = chatiquette("learning-curve", SMOKE, DATA / "messages" / "validation", *tiny, *shares, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    messages = {
+        name: json.loads((tmp_path / "runs" / name / "metrics.json").read_text(encoding="utf-8"))["messages"]["train"]
+        for name in ("tiny-25", "tiny")
+    }
+    assert messages == {"tiny-25": 8, "tiny": 32}
+    curve = json.loads((tmp_path / "learning_curve.json").read_text(encoding="utf-8"))
+    assert list(curve) == ["0.25", "1"]
+    assert (tmp_path / "learning_curve.png").stat().st_size > 10_000

@@ -2,56 +2,74 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from rich.table import Column, Table
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
 
-from .messages import DataError, Fault
+from .messages import Message
 
 
-def agreement(folder: Path) -> Table:
-    """Returns Cohen's (1960) kappa and the F1 of the second reading against the first, for the screen.
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement between two readings of one language's messages.
 
-    Args:
-        folder: ``<split>/<language>.jsonl``, each line ``{"id", "first": [labels], "second": [labels]}``; all splits are
-            pooled.
-
-    Raises:
-        DataError: a line is not of that form.
-        FileNotFoundError: there are no such files.
+    Attributes:
+        kappa: label → Cohen's (1960) kappa; none for a label that neither reading uses.
+        f1: label → F1 of the second reading against the first; likewise.
+        messages: how many messages were read twice.
     """
-    files = {language: sorted(folder.glob(f"*/{language}.jsonl")) for language in LANGUAGES}
-    readings = {language: _read(paths) for language, paths in files.items() if paths}
-    if not readings:
-        raise FileNotFoundError(f"{folder}: no annotations here; expected files such as test/en.jsonl")
-    table = Table(Column("label", no_wrap=True), *readings, title="Cohen's kappa, F1 between two readings")
-    for i, label in enumerate(LABEL_NAMES):
-        cells = [
-            f"{cohen_kappa_score(first[:, i], second[:, i]):.2f}, {f1_score(first[:, i], second[:, i]):.2f}"
-            for first, second in readings.values()
-        ]
-        table.add_row(label, *cells)
-    macro = [f"macro F1 {f1_score(first, second, average='macro'):.3f}" for first, second in readings.values()]
-    table.add_section()
-    table.add_row("all labels", *macro)
-    table.add_row("messages", *(str(len(first)) for first, _ in readings.values()))
-    return table
+
+    kappa: dict[str, float]
+    f1: dict[str, float]
+    messages: int
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean of F1 over the labels."""
+        return float(np.mean(list(self.f1.values())))
+
+    @property
+    def lowest(self) -> str:
+        """The label on which the readings agree least."""
+        return min(self.kappa, key=self.kappa.__getitem__)
 
 
-def _read(paths: list[Path]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    first, second = [], []
-    for path in paths:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                reading = json.loads(line)
-                first.append([label in reading["first"] for label in LABEL_NAMES])
-                second.append([label in reading["second"] for label in LABEL_NAMES])
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError([Fault(path, number, f"should hold id, first and second: {error!r}")]) from error
-    return np.array(first), np.array(second)
+def agreement(messages: Iterable[Message]) -> dict[str, Agreement]:
+    """Compares the two annotations of the messages that have them, by language."""
+    readings: dict[str, list[list[list[str]]]] = {language: [] for language in LANGUAGES}
+    for message in messages:
+        if message.annotations:
+            readings[message.lang].append(message.annotations)
+    return {language: _compare(read) for language, read in readings.items() if read}
+
+
+def agreement_rows(agreements: dict[str, Agreement]) -> list[list[str]]:
+    """Returns kappa and F1 by label and language, headings first."""
+    rows = [["kappa, F1", *agreements]]
+    for label in LABEL_NAMES:
+        cells = (
+            f"{one.kappa[label]:.2f}, {one.f1[label]:.2f}" if label in one.kappa else "–" for one in agreements.values()
+        )
+        rows.append([label, *cells])
+    rows.append(["macro F1", *(f"{one.macro_f1:.3f}" for one in agreements.values())])
+    rows.append(["messages", *(f"{one.messages:,}" for one in agreements.values())])
+    return rows
+
+
+def _compare(readings: list[list[list[str]]]) -> Agreement:
+    first, second = (
+        np.array([[label in reading[which] for label in LABEL_NAMES] for reading in readings]) for which in (0, 1)
+    )
+    used = {label: i for i, label in enumerate(LABEL_NAMES) if first[:, i].any() or second[:, i].any()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a label that only one of them uses
+        return Agreement(
+            {label: float(cohen_kappa_score(first[:, i], second[:, i])) for label, i in used.items()},
+            {label: float(f1_score(first[:, i], second[:, i])) for label, i in used.items()},
+            len(readings),
+        )

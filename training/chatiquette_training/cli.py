@@ -43,42 +43,108 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("folder", type=_FOLDER, default=Path("data/messages"))
+@click.argument("folder", type=_FOLDER, default=Path("data"))
 @_guarded
 def validate(folder: Path) -> None:
-    """Checks a data set: train, validation and test in FOLDER, one JSON Lines file a language in each.
+    """Checks a data set: FOLDER holds messages/SPLIT/LANGUAGE.jsonl and, if you like, conversations/LANGUAGE.jsonl.
 
-    Every fault is named with its file and line: bad JSON, missing or unknown fields, unknown labels, two verdicts in one
-    category, repeated ids and texts, and whatever leaks between the splits (scenario, author, near-copy).
+    The splits are train, validation and test. Every fault is named with its file and line: bad JSON, missing or unknown
+    fields, unknown labels, two verdicts in one category, repeated ids and texts, contrast pairs that are none, and
+    whatever leaks between the splits (scenario, author, near-copy).
 
     \b
-    chatiquette data validate data/messages
+    chatiquette data validate data
     """
     from .validation import SPLITS, validate
 
-    splits, faults = validate(folder)
+    found, faults = validate(folder)
     for fault in faults:
         click.echo(str(fault), err=True)
-    counts = ", ".join(f"{len(splits[split])} {split}" for split in SPLITS)
+    counts = ", ".join(f"{len(found.splits[split]):,} {split}" for split in SPLITS)
+    counts = f"{counts} messages and {len(found.conversations)} conversations"
     if faults:
-        raise click.ClickException(f"{len(faults)} fault(s) in {folder} ({counts} messages are sound by themselves)")
-    click.echo(f"{folder}: no faults; messages: {counts}")
+        raise click.ClickException(f"{len(faults)} fault(s) in {folder} ({counts} are sound by themselves)")
+    click.echo(f"{folder}: no faults; {counts}")
 
 
 @data.command()
-@click.argument("folder", type=_FOLDER, default=Path("data/annotations"))
+@click.argument("folder", type=_FOLDER, default=Path("data/messages/test"))
 @_guarded
 def agreement(folder: Path) -> None:
     """Shows how far two annotators agree: Cohen's kappa and F1 by label and language.
 
+    FOLDER holds one JSON Lines file a language, of messages or of conversations that were annotated twice.
+
     \b
-    chatiquette data agreement data/annotations
+    chatiquette data agreement data/messages/validation
+    chatiquette data agreement data/conversations
     """
     from rich.console import Console
 
-    from .agreement import agreement
+    from .agreement import agreement, agreement_rows
+    from .dataset import load_folder
+    from .evaluation import table
 
-    Console().print(agreement(folder))
+    agreements = agreement(load_folder(folder))
+    if not agreements:
+        raise click.ClickException(f"{folder}: no message here was annotated twice")
+    Console().print(table(agreement_rows(agreements)))
+
+
+@data.command("label-errors")
+@click.argument("config", type=_FILE)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--folds", type=click.IntRange(2), default=4, show_default=True, help="Models to train.")
+@click.option(
+    "--output", type=_FILE, default=Path("label-errors.jsonl"), show_default=True, help="Where to write them."
+)
+@_guarded
+def label_errors(config: Path, overrides: tuple[str, ...], folds: int, output: Path) -> None:
+    """Lists train labels that are probably wrong, for somebody to read.
+
+    Trains one model a fold as CONFIG says, each without some of the authors, and lists what those models contradict on
+    the messages of the authors that they never saw. Few epochs are enough. Ctrl-C loses the current epoch at most.
+
+    \b
+    chatiquette data label-errors configs/default.yaml name=label-errors optimisation.epochs=4
+    """
+    from .config import load
+
+    resolved = load(config, overrides)
+    from .label_errors import label_errors
+
+    suspects = label_errors(resolved, folds)
+    with output.open("w", encoding="utf-8") as file:
+        for one in suspects:
+            record = {
+                "id": one.message.id,
+                "label": one.label,
+                "given": one.given,
+                "probability": round(one.probability, 4),
+                "context": one.message.context,
+                "text": one.message.text,
+            }
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    messages = len({one.message.id for one in suspects})
+    click.echo(f"{output}: {len(suspects):,} decisions on {messages:,} messages to read, the most doubtful first")
+
+
+@data.command()
+@click.argument("folder", type=_FOLDER, default=Path("data"))
+@click.option("--output", type=_FOLDER, default=Path("docs/data"), show_default=True, help="Where to write it.")
+@_guarded
+def report(folder: Path, output: Path) -> None:
+    """Describes a data set on an HTML page with plots: counts, lengths, domains, agreement, near-copies, hard cases.
+
+    The data set must pass `chatiquette data validate`. Written are index.html, its plots as PNG, and the figures in
+    report.json.
+
+    \b
+    chatiquette data report data --output docs/data
+    """
+    from .report import write_report
+
+    click.echo(f"{write_report(folder, output)}: written")
 
 
 @click.command()
@@ -111,6 +177,37 @@ def train(config: Path, overrides: tuple[str, ...], resume: bool) -> None:
     click.echo(f"{run}: trained; next: chatiquette export {run} BUNDLE")
 
 
+@click.command("learning-curve")
+@click.argument("config", type=_FILE)
+@click.argument("test", type=_FOLDER)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--share", "shares", type=click.FloatRange(0, 1, min_open=True), multiple=True, default=(0.25, 0.5, 1.0))
+@click.option("--output", type=_FOLDER, default=Path("docs/results"), show_default=True, help="Where to write it.")
+@_guarded
+def learning_curve(
+    config: Path, test: Path, overrides: tuple[str, ...], shares: tuple[float, ...], output: Path
+) -> None:
+    """Plots macro F1 on TEST over growing shares of the train messages, which tells whether more data would help.
+
+    The whole is the run that CONFIG names, and is trained only if it isn't there yet.
+
+    \b
+    chatiquette learning-curve configs/default.yaml data/messages/test
+    """
+    from .config import load
+
+    resolved = load(config, overrides)
+    from .learning_curve import learning_curve
+    from .plots import plot_learning_curve
+
+    curve = learning_curve(resolved, shares, test)
+    output.mkdir(parents=True, exist_ok=True)
+    scores = {f"{share:g}": evaluation.as_dict()["macro_f1"] for share, evaluation in curve.items()}
+    (output / "learning_curve.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    plot_learning_curve(curve, output / "learning_curve.png")
+    click.echo(f"written: {output / 'learning_curve.png'}, {output / 'learning_curve.json'}")
+
+
 @click.command()
 @click.argument("model", type=_FOLDER)
 @click.argument("data", type=_FOLDER)
@@ -131,14 +228,14 @@ def evaluate(model: Path, data: Path, baseline: Path | None, output: Path | None
     from rich.console import Console
 
     from .baseline import baseline_probabilities
+    from .dataset import load_folder
     from .evaluation import evaluate, markdown, summary_rows, table
-    from .messages import read_folder
     from .scoring import probabilities
 
-    messages = read_folder(data)
+    messages = load_folder(data)
     evaluations = {"model": evaluate(messages, probabilities(model, messages))}
     if baseline is not None:
-        evaluations["TF-IDF baseline"] = evaluate(messages, baseline_probabilities(read_folder(baseline), messages))
+        evaluations["TF-IDF baseline"] = evaluate(messages, baseline_probabilities(load_folder(baseline), messages))
     tables = [summary_rows(evaluations), evaluations["model"].label_rows()]
     for rows in tables:
         Console().print(table(rows))

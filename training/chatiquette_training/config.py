@@ -32,6 +32,8 @@ class DataConfig(_Strict):
     """Tokens of message and context together; the longer of the two is cut first."""
     limit: Annotated[int, Field(ge=1)] | None
     """At most this many messages a language and split; null takes all."""
+    train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the train messages, drawn in each language; a larger share holds every smaller one."""
 
 
 class OptimisationConfig(_Strict):

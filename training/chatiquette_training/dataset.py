@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,27 +9,46 @@ import numpy.typing as npt
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from chatiquette.taxonomy import LABEL_NAMES
+from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
 
-from .messages import Message, read
+from .conversations import Conversation
+from .lines import read
+from .messages import Message
 from .validation import files
 
 
-def load_split(data: Path, split: str, limit: int | None = None) -> list[Message]:
-    """Reads one split in all languages, at most `limit` messages of each.
+def load_split(data: Path, split: str, limit: int | None = None, share: float = 1.0) -> list[Message]:
+    """Reads one split in all languages, at most `limit` messages of each and of those a random `share`.
 
     Raises:
         DataError: with every faulty line.
         FileNotFoundError: a file is missing.
     """
-    messages = read(files(data, split))
-    seen: Counter[str] = Counter()
+    messages = read(files(data, split), Message)
+    draw = np.random.default_rng(0)  # always the same, so that a larger share holds every smaller one
     kept = []
-    for message in messages:
-        seen[message.lang] += 1
-        if limit is None or seen[message.lang] <= limit:
-            kept.append(message)
+    for language in LANGUAGES:
+        spoken = [message for message in messages if message.lang == language][:limit]
+        order = draw.permutation(len(spoken))
+        kept += [spoken[i] for i in sorted(order[: round(share * len(spoken))])]
     return kept
+
+
+def load_folder(folder: Path) -> list[Message]:
+    """Reads every JSON Lines file in a folder, of messages or of conversations, in the order of their names.
+
+    Raises:
+        DataError: with every fault in every file.
+        FileNotFoundError: the folder has no such file.
+    """
+    paths = sorted(folder.glob("*.jsonl"))
+    if not paths:
+        raise FileNotFoundError(f"{folder}: no .jsonl files here")
+    with paths[0].open(encoding="utf-8", errors="replace") as file:
+        whole_conversations = '"turns":' in file.readline()
+    if whole_conversations:
+        return [message for conversation in read(paths, Conversation) for message in conversation.messages()]
+    return read(paths, Message)
 
 
 def targets(messages: list[Message]) -> npt.NDArray[np.float32]:

@@ -114,7 +114,10 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
         raise ExportError(f"{target}: exists and is no bundle; give another folder")
     config = Config.model_validate(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
     environment = environment_of(run, config)
-    split = {name: load_split(Path(config.data.path), name, config.data.limit) for name in SPLITS}
+    shares = {"train": config.data.train_share}
+    split = {
+        name: load_split(Path(config.data.path), name, config.data.limit, shares.get(name, 1.0)) for name in SPLITS
+    }
     model = EtiquetteModel.from_pretrained(run / "model", attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
 

@@ -66,7 +66,7 @@ def train(config: Config, resume: bool = False) -> Path:
     set_seed(config.seed)
 
     data = Path(config.data.path)
-    train_messages = load_split(data, "train", config.data.limit)
+    train_messages = load_split(data, "train", config.data.limit, config.data.train_share)
     validation_messages = load_split(data, "validation", config.data.limit)
     texts = [text for message in train_messages for text in (message.text, message.context) if text]
     backbone, tokenizer = load_backbone(config.base_model, texts)

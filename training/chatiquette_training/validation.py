@@ -1,102 +1,144 @@
-"""Checks a whole data set: each line's schema, unique ids and texts, and nothing shared between the splits."""
+"""Checks a whole data set: each line's schema, unique ids and texts, pairs, and nothing shared between the splits."""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from sklearn.feature_extraction.text import CountVectorizer
-
 from chatiquette.taxonomy import LANGUAGES
 
-from .messages import Fault, Located, parse
+from .conversations import Conversation
+from .lines import Fault, Located, Record, parse
+from .messages import Message
+from .near_copies import near_copies
 
 SPLITS = ("train", "validation", "test")
 
-NEAR_COPY = 0.6
-"""Two texts whose sets of word 3-grams have at least this Jaccard similarity are near-copies."""
+Found = Located[Message]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The sound records of a data set, with the places where they stand."""
+
+    splits: dict[str, list[Found]]
+    conversations: list[Located[Conversation]]
+
+    def messages(self) -> list[tuple[str, Message]]:
+        """Returns every message with its split."""
+        return [(split, one.record) for split, found in self.splits.items() for one in found]
 
 
 def files(data: Path, split: str) -> list[Path]:
     """Returns the files of one split of the data set in the folder `data`, one a language."""
-    return [data / split / f"{language}.jsonl" for language in LANGUAGES]
+    return [data / "messages" / split / f"{language}.jsonl" for language in LANGUAGES]
 
 
-def validate(data: Path) -> tuple[dict[str, list[Located]], list[Fault]]:
+def conversation_files(data: Path) -> list[Path]:
+    """Returns the files of whole conversations that the data set in the folder `data` has."""
+    return sorted((data / "conversations").glob("*.jsonl"))
+
+
+def validate(data: Path) -> tuple[DataSet, list[Fault]]:
     """Reads the data set in the folder `data` and looks for faults.
 
     Returns:
-        The sound messages by split, and every fault in the order of files and lines.
+        The sound records, and every fault in the order of files and lines.
     """
-    splits: dict[str, list[Located]] = {}
     faults: list[Fault] = []
-    for split in SPLITS:
-        splits[split] = []
-        for path in files(data, split):
-            if not path.is_file():
-                faults.append(Fault(path, 0, "the file is missing"))
-                continue
-            located, found = parse(path)
-            faults += found
-            faults += [
-                Fault(one.path, one.line, f"lang: {one.message.lang!r} in the file of {path.stem!r}")
-                for one in located
-                if one.message.lang != path.stem
-            ]
-            splits[split] += located
+    splits: dict[str, list[Found]] = {
+        split: [one for path in files(data, split) for one in _read(path, Message, faults)] for split in SPLITS
+    }
+    conversations = [one for path in conversation_files(data) for one in _read(path, Conversation, faults)]
     everything = [one for split in SPLITS for one in splits[split]]
-    faults += _repeated(everything, "id", lambda one: one.message.id)
+    faults += _repeated(everything, "id", lambda one: one.record.id)
+    faults += _repeated(conversations, "id", lambda one: one.record.id)
     faults += _repeated(everything, "text with the same context", _content)
-    faults += _shared(splits, "scenario", lambda one: one.message.scenario)
-    faults += _shared(splits, "author", lambda one: one.message.author)
-    faults += _near_copies(splits)
-    return splits, sorted(faults, key=lambda fault: (fault.path, fault.line))
+    faults += _pairs(everything)
+    splits_and_conversations = {**splits, "conversations": _turns(conversations)}
+    faults += _shared(splits_and_conversations, "scenario", lambda one: one.record.scenario)
+    faults += _shared(splits_and_conversations, "author", lambda one: one.record.author)
+    faults += _copied(splits_and_conversations)
+    return DataSet(splits, conversations), sorted(faults, key=lambda fault: (fault.path, fault.line))
 
 
-def _content(one: Located) -> str:
+def _read(path: Path, schema: type[Record], faults: list[Fault]) -> list[Located[Record]]:
+    """Parses a file and adds what is wrong with it to `faults`."""
+    if not path.is_file():
+        faults.append(Fault(path, 0, "the file is missing"))
+        return []
+    located, found = parse(path, schema)
+    faults += found
+    for one in located:
+        lang = one.record.lang  # type: ignore[attr-defined]  # both schemas have it
+        if lang != path.stem:
+            faults.append(one.fault(f"lang: {lang!r} in the file of {path.stem!r}"))
+    return located
+
+
+def _turns(conversations: list[Located[Conversation]]) -> list[Found]:
+    return [Located(one.path, one.line, message) for one in conversations for message in one.record.messages()]
+
+
+def _content(one: Found) -> str:
     return "\n".join(
-        re.sub(r"\W+", " ", text.casefold()).strip() for text in (one.message.text, one.message.context or "")
+        re.sub(r"\W+", " ", text.casefold()).strip() for text in (one.record.text, one.record.context or "")
     )
 
 
-def _repeated(messages: list[Located], what: str, key: Callable[[Located], str]) -> list[Fault]:
-    first: dict[str, Located] = {}
+def _repeated(records: list[Located[Record]], what: str, key: Callable[[Located[Record]], str]) -> list[Fault]:
+    first: dict[str, Located[Record]] = {}
     faults = []
-    for one in messages:
+    for one in records:
         earlier = first.setdefault(key(one), one)
         if earlier is not one:
-            faults.append(Fault(one.path, one.line, f"repeats the {what} of {earlier.path}:{earlier.line}"))
+            faults.append(one.fault(f"repeats the {what} of {earlier.path}:{earlier.line}"))
     return faults
 
 
-def _shared(splits: dict[str, list[Located]], what: str, key: Callable[[Located], str]) -> list[Fault]:
+def _pairs(messages: list[Found]) -> list[Fault]:
+    """Checks that a pair has two members, alike in all but the text and the verdict on one category."""
+    members: dict[str, list[Found]] = defaultdict(list)
+    for one in messages:
+        if one.record.pair is not None:
+            members[one.record.pair].append(one)
     faults = []
-    for earlier, later in combinations(SPLITS, 2):
+    for pair, found in members.items():
+        if len(found) != 2:
+            faults += [one.fault(f"pair {pair!r} has {len(found)} member(s), not 2") for one in found]
+            continue
+        first, second = found
+        for field in ("lang", "role", "scenario", "context"):
+            if getattr(first.record, field) != getattr(second.record, field):
+                faults.append(second.fault(f"pair {pair!r}: {field} differs from {first.path}:{first.line}"))
+        differing = {label.split(".")[0] for label in set(first.record.labels) ^ set(second.record.labels)}
+        if len(differing) != 1:
+            faults.append(
+                second.fault(f"pair {pair!r}: the verdict on one category must differ, not on {sorted(differing)}")
+            )
+    return faults
+
+
+def _shared(splits: dict[str, list[Found]], what: str, key: Callable[[Found], str]) -> list[Fault]:
+    faults = []
+    for earlier, later in combinations(splits, 2):
         owners = {key(one): one for one in splits[earlier]}
         for one in splits[later]:
             if key(one) in owners:
                 other = owners[key(one)]
-                faults.append(
-                    Fault(one.path, one.line, f"leaks: {what} {key(one)!r} is also in {other.path}:{other.line}")
-                )
+                faults.append(one.fault(f"leaks: {what} {key(one)!r} is also in {other.path}:{other.line}"))
     return faults
 
 
-def _near_copies(splits: dict[str, list[Located]]) -> list[Fault]:
-    """Finds texts that stand almost word for word in another split; texts under three words have no 3-gram."""
-    everything = [(split, one) for split in SPLITS for one in splits[split]]
-    vectorizer = CountVectorizer(ngram_range=(3, 3), binary=True, token_pattern=r"(?u)\w+", dtype="int32")
-    try:
-        grams = vectorizer.fit_transform(one.message.text for _, one in everything)
-    except ValueError:  # no text of three words at all
-        return []
-    sizes = grams.sum(axis=1).A1
-    common = (grams @ grams.T).tocoo()
+def _copied(splits: dict[str, list[Found]]) -> list[Fault]:
+    everything = [(split, one) for split, found in splits.items() for one in found]
     faults = []
-    for i, j, shared in zip(common.row, common.col, common.data, strict=True):
-        (split, one), (other_split, other) = everything[i], everything[j]
-        if i > j and split != other_split and shared / (sizes[i] + sizes[j] - shared) >= NEAR_COPY:
-            faults.append(Fault(one.path, one.line, f"leaks: a near-copy of {other.path}:{other.line}"))
+    for i, j in near_copies([one.record.text for _, one in everything]):
+        (split, one), (other_split, other) = everything[j], everything[i]
+        if split != other_split:
+            faults.append(one.fault(f"leaks: a near-copy of {other.path}:{other.line}"))
     return faults
