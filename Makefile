@@ -6,7 +6,7 @@ RUN    := runs/default
 SHIPPED := inference/chatiquette/model
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check model results benchmark clean
+.PHONY: help demo test check model results curve report benchmark clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,8 +40,15 @@ model: $(FULL)/ready  ## Train, calibrate and export the shipped model from conf
 	$(FULL)/bin/chatiquette train configs/default.yaml $(if $(wildcard $(RUN)/config.yaml),--resume)
 	$(FULL)/bin/chatiquette export $(RUN) $(SHIPPED) --slim
 
-results: $(FULL)/ready  ## Score the shipped model and the baseline on the test split, into docs/results
+results: $(FULL)/ready  ## Score the shipped model on the test split and on the conversations, into docs/results
 	$(FULL)/bin/chatiquette evaluate $(SHIPPED) data/messages/test --baseline data/messages/train --output docs/results
+	$(FULL)/bin/chatiquette evaluate $(SHIPPED) data/conversations --output docs/results/conversations
+
+curve: $(FULL)/ready  ## Train on 25 and 50 % of train and plot the learning curve, into docs/results
+	$(FULL)/bin/chatiquette learning-curve configs/default.yaml data/messages/test
+
+report: $(FULL)/ready  ## Describe the data set on a page with plots, docs/data/index.html
+	$(FULL)/bin/chatiquette data report
 
 benchmark: $(FULL)/ready  ## Measure cold start and size of the shipped model
 	$(FULL)/bin/python benchmarks/cold_start.py

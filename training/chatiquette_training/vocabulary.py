@@ -25,6 +25,8 @@ SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 _SPACE = "▁"  # SentencePiece's mark of a word start
 _ALL_WORDS = 200_000  # wordfreq ends earlier for Romanian and Slovak
 _COMMON_WORDS = 30_000
+_ALPHABETS = frozenset("abcdefghijklmnopqrstuvwxyzăâîșțşţáäčďéíĺľňóôŕšťúýžåö")
+_SHORT = 3  # letters
 
 
 def build_tokenizer(pieces: Sequence[Piece]) -> Tokenizer:
@@ -51,8 +53,8 @@ def build_tokenizer(pieces: Sequence[Piece]) -> Tokenizer:
 def select_pieces(pieces: Sequence[Piece], texts: Iterable[str]) -> list[int]:
     """Returns the ids, ascending, of the pieces to keep.
 
-    Kept are the special tokens; the digits, punctuation, emoji and Latin letters; and every piece that the full tokenizer
-    uses on the words that ``wordfreq`` lists for the four languages (as they are, capitalised, in capitals, after a
+    Kept are the special tokens; the digits, punctuation, emoji and Latin letters; every piece of up to three letters of the
+    four alphabets, from which rare names and abbreviations are put together; and every piece that the full tokenizer uses on the words that ``wordfreq`` lists for the four languages (as they are, capitalised, in capitals, after a
     bracket and without diacritics) and on `texts`.
     """
     tokenizer = build_tokenizer(pieces)
@@ -84,7 +86,9 @@ def _without_diacritics(word: str) -> str:
 
 
 def _is_basic(piece: str) -> bool:
-    """Tells whether the piece is one Latin letter, or up to six digits and symbols that go with Latin script."""
+    """Tells whether the piece is a few letters, or up to six digits and symbols that go with Latin script."""
+    if len(piece) <= _SHORT and _ALPHABETS.issuperset(piece.casefold()):
+        return True
     if len(piece) == 1 and piece.isalpha():
         return ord(piece) < 0x250 and unicodedata.name(piece, "").startswith("LATIN")
     return len(piece) <= 6 and all(
