@@ -54,8 +54,9 @@ def select_pieces(pieces: Sequence[Piece], texts: Iterable[str]) -> list[int]:
     """Returns the ids, ascending, of the pieces to keep.
 
     Kept are the special tokens; the digits, punctuation, emoji and Latin letters; every piece of up to three letters of the
-    four alphabets, from which rare names and abbreviations are put together; and every piece that the full tokenizer uses on the words that ``wordfreq`` lists for the four languages (as they are, capitalised, in capitals, after a
-    bracket and without diacritics) and on `texts`.
+    four alphabets, from which rare names and abbreviations are put together; and every piece that the full tokenizer uses
+    on the words that ``wordfreq`` lists for the four languages (as they are, capitalised, in capitals, after a bracket and
+    without diacritics) and on `texts`.
     """
     tokenizer = build_tokenizer(pieces)
     kept = {0, 1, 2, 3, len(pieces) - 1}
