@@ -45,10 +45,10 @@ results: $(FULL)/ready  ## Score the shipped model on the test split and on the 
 	$(FULL)/bin/chatiquette evaluate $(SHIPPED) data/conversations --output docs/results/conversations
 
 curve: $(FULL)/ready  ## Train on 25 and 50 % of train and plot the learning curve, into docs/results
-	$(FULL)/bin/chatiquette learning-curve configs/default.yaml data/messages/test
+	$(FULL)/bin/chatiquette learning-curve configs/default.yaml data/messages/test --output docs/results
 
 report: $(FULL)/ready  ## Describe the data set on a page with plots, docs/data/index.html
-	$(FULL)/bin/chatiquette data report
+	$(FULL)/bin/chatiquette data report --output docs/data
 
 benchmark: $(FULL)/ready  ## Measure cold start and size of the shipped model
 	$(FULL)/bin/python benchmarks/cold_start.py

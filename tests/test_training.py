@@ -151,3 +151,7 @@ def test_the_learning_curve_takes_growing_shares(tmp_path: Path) -> None:
     curve = json.loads((tmp_path / "learning_curve.json").read_text(encoding="utf-8"))
     assert list(curve) == ["0.25", "1"]
     assert (tmp_path / "learning_curve.png").stat().st_size > 10_000
+    other = chatiquette(
+        "learning-curve", SMOKE, DATA / "messages" / "validation", *tiny, "seed=1", *shares, cwd=tmp_path
+    )
+    assert "was started with another configuration" in other.stderr

@@ -1,4 +1,4 @@
-"""The commands that need the `train` extra: data, train, evaluate, export. Heavy imports wait until a command runs."""
+"""The commands that need the `train` extra; what they import heavily waits until a command runs."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ def validate(folder: Path) -> None:
 def agreement(folder: Path) -> None:
     """Shows how far two annotators agree: Cohen's kappa and F1 by label and language.
 
-    FOLDER holds one JSON Lines file a language, of messages or of conversations that were annotated twice.
+    FOLDER holds one JSON Lines file a language, of messages or of conversations that were annotated twice. Compared are the
+    author's and the second reading; and, where a third was made, that and the final labels.
 
     \b
     chatiquette data agreement data/messages/validation
@@ -81,14 +82,17 @@ def agreement(folder: Path) -> None:
     """
     from rich.console import Console
 
-    from .agreement import agreement, agreement_rows
+    from .agreement import agreement, agreement_rows, third_and_labels
     from .dataset import load_folder
     from .evaluation import table
 
-    agreements = agreement(load_folder(folder))
+    messages = load_folder(folder)
+    agreements = agreement(messages)
     if not agreements:
         raise click.ClickException(f"{folder}: no message here was annotated twice")
-    Console().print(table(agreement_rows(agreements)))
+    Console().print(table(agreement_rows("kappa, F1: author, 2nd", agreements)))
+    if third := agreement(messages, third_and_labels):
+        Console().print(table(agreement_rows("kappa, F1: labels, 3rd", third)))
 
 
 @data.command("label-errors")
@@ -131,7 +135,7 @@ def label_errors(config: Path, overrides: tuple[str, ...], folds: int, output: P
 
 @data.command()
 @click.argument("folder", type=_FOLDER, default=Path("data"))
-@click.option("--output", type=_FOLDER, default=Path("docs/data"), show_default=True, help="Where to write it.")
+@click.option("--output", type=_FOLDER, required=True, help="The folder to write it to.")
 @_guarded
 def report(folder: Path, output: Path) -> None:
     """Describes a data set on an HTML page with plots: counts, lengths, domains, agreement, near-copies, hard cases.
@@ -181,8 +185,16 @@ def train(config: Path, overrides: tuple[str, ...], resume: bool) -> None:
 @click.argument("config", type=_FILE)
 @click.argument("test", type=_FOLDER)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--share", "shares", type=click.FloatRange(0, 1, min_open=True), multiple=True, default=(0.25, 0.5, 1.0))
-@click.option("--output", type=_FOLDER, default=Path("docs/results"), show_default=True, help="Where to write it.")
+@click.option(
+    "--share",
+    "shares",
+    type=click.FloatRange(0, 1, min_open=True),
+    multiple=True,
+    default=(0.25, 0.5, 1.0),
+    show_default=True,
+    help="A share of the train messages; may be given several times.",
+)
+@click.option("--output", type=_FOLDER, required=True, help="The folder to write it to.")
 @_guarded
 def learning_curve(
     config: Path, test: Path, overrides: tuple[str, ...], shares: tuple[float, ...], output: Path
@@ -192,7 +204,7 @@ def learning_curve(
     The whole is the run that CONFIG names, and is trained only if it isn't there yet.
 
     \b
-    chatiquette learning-curve configs/default.yaml data/messages/test
+    chatiquette learning-curve configs/default.yaml data/messages/test --output docs/results
     """
     from .config import load
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from itertools import pairwise
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime
 
-from .messages import Labels, Language, Message, NonEmpty, Role, refuse_agents_labels
+from .messages import Labels, Language, Message, NonEmpty, Role, check_labels
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -18,15 +17,15 @@ class Turn(BaseModel):
 
     Attributes:
         agent: who of the agents writes, or None for the customer.
-        time: when it was sent, ISO 8601.
-        annotations: what each of two readers labelled, its author first; empty where there was one reading.
+        time: when it was sent, ISO 8601 without a time zone.
+        annotations: what each reader labelled, its author first; empty where there was no reading but that.
     """
 
     model_config = _STRICT
 
     role: Role
     agent: NonEmpty | None
-    time: Annotated[datetime, Field(strict=False)]  # JSON has no dates of its own
+    time: Annotated[NaiveDatetime, Field(strict=False)]  # JSON has no dates of its own
     text: NonEmpty
     labels: Labels
     annotations: list[Labels] = []
@@ -35,7 +34,7 @@ class Turn(BaseModel):
         """Refuses a turn whose role and agent contradict each other, and labels that a customer can't show."""
         if (self.role == "agent") != (self.agent is not None):
             raise ValueError("agent: a name for an agent's turn, null for a customer's")
-        refuse_agents_labels(self.role, self.labels)
+        check_labels(self.role, self.labels, self.annotations)
 
 
 class Verdicts(BaseModel):

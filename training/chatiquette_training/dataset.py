@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
 
 from .conversations import Conversation
-from .lines import read
+from .lines import parse, read
 from .messages import Message
 from .validation import files
 
@@ -30,7 +30,7 @@ def load_split(data: Path, split: str, limit: int | None = None, share: float = 
     for language in LANGUAGES:
         spoken = [message for message in messages if message.lang == language][:limit]
         order = draw.permutation(len(spoken))
-        kept += [spoken[i] for i in sorted(order[: round(share * len(spoken))])]
+        kept += [spoken[i] for i in sorted(order[: max(1, round(share * len(spoken)))])]
     return kept
 
 
@@ -44,9 +44,8 @@ def load_folder(folder: Path) -> list[Message]:
     paths = sorted(folder.glob("*.jsonl"))
     if not paths:
         raise FileNotFoundError(f"{folder}: no .jsonl files here")
-    with paths[0].open(encoding="utf-8", errors="replace") as file:
-        whole_conversations = '"turns":' in file.readline()
-    if whole_conversations:
+    conversations, _ = parse(paths[0], Conversation)
+    if conversations:
         return [message for conversation in read(paths, Conversation) for message in conversation.messages()]
     return read(paths, Message)
 

@@ -45,10 +45,11 @@ def _with_misleading_word(messages: Sequence[Message]) -> list[bool]:
     for language in LANGUAGES:
         rows = np.array([i for i, message in enumerate(messages) if message.lang == language], int)
         spoken = [messages[i] for i in rows]
-        if len(spoken) < _OCCURRENCES:
+        if not spoken:
             continue
-        vectorizer = CountVectorizer(binary=True, min_df=_OCCURRENCES, token_pattern=r"(?u)\w+", dtype=np.float64)
+        vectorizer = CountVectorizer(binary=True, token_pattern=r"(?u)\w+", dtype=np.float64)
         words = vectorizer.fit_transform(message.text for message in spoken)
+        words = words[:, words.sum(axis=0).A1 >= _OCCURRENCES]
         labelled = targets(spoken)
         telling = np.asarray((words.T @ labelled) / words.sum(axis=0).A1[:, None]) >= _TELLING  # [words, labels]
         misled[rows] = ((words @ telling > 0) & (labelled == 0)).any(axis=1)

@@ -15,9 +15,9 @@ from chatiquette.taxonomy import LABEL_NAMES
 
 from .config import Config
 from .dataset import load_split
-from .messages import Message
+from .messages import CUSTOMER_CATEGORIES, Message
 from .scoring import probabilities
-from .train import RUNS, train
+from .train import RUNS, RunError, trained
 from .validation import files
 
 
@@ -47,8 +47,7 @@ def label_errors(config: Config, folds: int) -> list[Suspect]:
 
     Raises:
         DataError: the data has faults.
-        RunError: a fold was trained on other data or with other settings.
-        ValueError: there are fewer authors than folds.
+        RunError: a fold was trained on other data or with other settings, or there are fewer authors than folds.
     """
     messages = load_split(Path(config.data.path), "train", config.data.limit)
     predicted = np.zeros((len(messages), len(LABEL_NAMES)), np.float32)
@@ -61,12 +60,15 @@ def label_errors(config: Config, folds: int) -> list[Suspect]:
         Suspect(messages[i], label, label in messages[i].labels, float(predicted[i, k]))
         for k, label in enumerate(LABEL_NAMES)
         for i in issues[k]
+        if messages[i].role == "agent" or label.split(".")[0] in CUSTOMER_CATEGORIES
     ]
     return sorted(suspects, key=lambda one: one.probability if one.given else 1 - one.probability)
 
 
 def _by_author(messages: list[Message], folds: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     authors = [message.author for message in messages]
+    if len(set(authors)) < folds:
+        raise RunError(f"{folds} folds need as many authors; the train split has {len(set(authors))}")
     split: Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = GroupKFold(folds).split(
         messages, groups=authors
     )
@@ -85,4 +87,4 @@ def _train_fold(config: Config, number: int, fit: list[Message], held_out: list[
     fold = config.model_copy(
         update={"name": name, "data": config.data.model_copy(update={"path": str(data), "limit": None})}
     )
-    return train(fold, resume=(RUNS / name / "config.yaml").exists())
+    return trained(fold)

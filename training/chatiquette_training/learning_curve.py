@@ -9,7 +9,7 @@ from .config import Config
 from .dataset import load_folder
 from .evaluation import Evaluation, evaluate
 from .scoring import probabilities
-from .train import RUNS, train
+from .train import trained
 
 
 def learning_curve(config: Config, shares: Sequence[float], test: Path) -> dict[float, Evaluation]:
@@ -32,8 +32,5 @@ def learning_curve(config: Config, shares: Sequence[float], test: Path) -> dict[
         part = config.model_copy(
             update={"name": name, "data": config.data.model_copy(update={"train_share": float(share)})}
         )
-        run = RUNS / name
-        if not (run / "metrics.json").is_file():
-            train(part, resume=(run / "config.yaml").exists())
-        curve[share] = evaluate(messages, probabilities(run, messages))
+        curve[share] = evaluate(messages, probabilities(trained(part), messages))
     return curve

@@ -17,7 +17,7 @@ Record = TypeVar("Record", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong in a data file, at a line counted from 1."""
+    """Something wrong in a data file, at a line counted from 1; 0 stands for the whole file."""
 
     path: Path
     line: int

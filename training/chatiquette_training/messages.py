@@ -33,11 +33,15 @@ Labels = Annotated[list[str], AfterValidator(_sound)]
 """Label names, at most one verdict a category."""
 
 
-def refuse_agents_labels(role: Role, labels: list[str]) -> None:
-    """Raises ValueError for a customer's message that is labelled for what only an agent can show."""
-    wrong = [label for label in labels if label.split(".")[0] not in CUSTOMER_CATEGORIES]
+def check_labels(role: Role, labels: list[str], annotations: list[list[str]]) -> None:
+    """Raises ValueError for a customer labelled for what only an agent can show, and for a single annotation."""
+    wrong = {
+        label for given in [labels, *annotations] for label in given if label.split(".")[0] not in CUSTOMER_CATEGORIES
+    }
     if role == "customer" and wrong:
-        raise ValueError(f"a customer's message can't be labelled {', '.join(wrong)}")
+        raise ValueError(f"a customer's message can't be labelled {', '.join(sorted(wrong))}")
+    if len(annotations) == 1:
+        raise ValueError("annotations: the author's and the second reading, or none at all")
 
 
 class Message(BaseModel):
@@ -51,7 +55,7 @@ class Message(BaseModel):
         pair: shared by two messages that differ in few words and in exactly one verdict, or None.
         context: the message just before it by the other side, or None.
         labels: what is right.
-        annotations: what each of two readers labelled, its author first; empty where there was one reading.
+        annotations: what each reader labelled, its author first; empty where there was no reading but that.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -69,5 +73,5 @@ class Message(BaseModel):
     annotations: list[Labels] = []
 
     def model_post_init(self, _: object) -> None:
-        """Refuses labels that a customer can't show."""
-        refuse_agents_labels(self.role, self.labels)
+        """Refuses labels that a customer can't show, and a single annotation."""
+        check_labels(self.role, self.labels, self.annotations)

@@ -41,7 +41,7 @@ def plot_heat_maps(
         1, len(panels), figsize=(3.2 + 2.4 * len(panels), 0.3 * len(rows) + 1), squeeze=False, sharey=True
     )
     for axis, (title, values) in zip(axes[0], panels.items(), strict=True):
-        columns = list(next(iter(values.values())))
+        columns = list(dict.fromkeys(column for row in rows for column in values[row]))
         grid = np.array([[values[row].get(column, np.nan) for column in columns] for row in rows])
         image = axis.imshow(grid, cmap="viridis", aspect="auto", vmin=low, vmax=high)
         for y, x in np.argwhere(~np.isnan(grid)):
@@ -111,7 +111,7 @@ def plot_learning_curve(curve: Mapping[float, Evaluation], path: Path) -> None:
     for number, language in enumerate(curve[shares[0]].macro_f1):
         scores = [curve[share].macro_f1[language] for share in shares]
         value = np.array([score.value for score in scores])
-        bars = np.array([[score.value - score.low, score.high - score.value] for score in scores]).T
+        bars = np.array([[score.value - score.low, score.high - score.value] for score in scores]).clip(min=0).T
         at = 100 * np.array(shares) + number - 1.5  # beside each other, so that the intervals can be told apart
         axis.errorbar(at, value, bars, marker="o", ms=4, capsize=2, color=COLOURS[language], label=NAMES[language])
     axis.set_xticks([100 * share for share in shares])

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
 
-from .agreement import Agreement, agreement
+from .agreement import Agreement, agreement, third_and_labels
 from .conversations import Conversation, Verdicts
 from .hard_cases import hard_cases
 from .lines import DataError
@@ -27,7 +27,8 @@ from .validation import SPLITS, DataSet, validate
 
 _OPENING = 4  # words
 _OPENINGS_SHOWN = 12
-_BARE = 40  # characters: so long a text of these languages has diacritics where they are typed
+_BARE = 100  # characters: so long a text of these languages nearly always has diacritics where they are typed
+_FIRST_EMOJI = 0x2600
 
 
 def write_report(data: Path, target: Path) -> Path:
@@ -74,7 +75,7 @@ def _figures(found: DataSet, messages: list[Message], conversations: list[Conver
         "with a context": lambda message: message.context is not None,
         "without any label": lambda message: not message.labels,
         "by customers": lambda message: message.role == "customer",
-        "casually typed": lambda message: _is_casual(message),
+        "casually typed": _is_casual,
     }
     return {
         "messages": {
@@ -129,7 +130,7 @@ def _shares(messages: list[Message], holds: list[bool]) -> dict[str, float]:
 def _is_casual(message: Message) -> bool:
     """Tells whether a message starts in lower case, has an emoji, or lacks the diacritics of its language."""
     text = message.text
-    if text[0].islower() or any(unicodedata.category(character) == "So" for character in text):
+    if text[0].islower() or any(ord(character) >= _FIRST_EMOJI for character in text):
         return True
     bare = not any(unicodedata.combining(character) for character in unicodedata.normalize("NFD", text))
     return bare and message.lang != "en" and len(text) >= _BARE
@@ -195,9 +196,10 @@ def _conversation_figures(conversations: Sequence[Conversation]) -> dict[str, An
             verdict: sum(getattr(conversation.verdicts, verdict) for conversation in conversations)
             for verdict in Verdicts.model_fields
         },
-        "verdicts both readers share": {
+        "read again": sum(len(conversation.annotations) >= 2 for conversation in conversations),
+        "verdicts disputed": {
             verdict: sum(
-                len({getattr(one, verdict) for one in conversation.annotations}) == 1 for conversation in conversations
+                len({getattr(one, verdict) for one in conversation.annotations}) == 2 for conversation in conversations
             )
             for verdict in Verdicts.model_fields
         },
@@ -209,7 +211,8 @@ def _agreements(found: DataSet, conversations: list[Conversation]) -> dict[str, 
     parts = {split: [one.record for one in located] for split, located in found.splits.items()}
     parts["all messages"] = [message for _, message in found.messages()]
     parts["conversations"] = [message for conversation in conversations for message in conversation.messages()]
-    compared = {name: agreement(messages) for name, messages in parts.items()}
+    compared = {f"{name}: author and second reading": agreement(messages) for name, messages in parts.items()}
+    compared["conversations: labels and third reading"] = agreement(parts["conversations"], third_and_labels)
     return {name: by_language for name, by_language in compared.items() if by_language}
 
 
@@ -231,7 +234,7 @@ def _plot(
             for label in LABEL_NAMES
         }
         for name, by_language in agreements.items()
-        if name in ("all messages", "conversations")
+        if not name.startswith(SPLITS)
     }
     if kappas:
         plot_heat_maps(target / "agreement.png", kappas, "{:.2f}", low=0.5, high=1)

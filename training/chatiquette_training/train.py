@@ -112,6 +112,20 @@ def train(config: Config, resume: bool = False) -> Path:
     return run
 
 
+def trained(config: Config) -> Path:
+    """Returns the run that `config` describes, trained now, continued, or taken as it is where it is finished.
+
+    Raises:
+        RunError: a run of that name had other data or settings.
+        DataError: the data has faults.
+    """
+    run = RUNS / config.name
+    if (run / "metrics.json").is_file():
+        _checkpoint(run, config, resume=True)  # refuses a run that is another one
+        return run
+    return train(config, resume=(run / "config.yaml").exists())
+
+
 def _checkpoint(run: Path, config: Config, resume: bool) -> str | None:
     """Finds the checkpoint to continue from, if any, and refuses to mix up two runs."""
     described = run / "config.yaml"

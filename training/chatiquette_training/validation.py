@@ -73,6 +73,8 @@ def _read(path: Path, schema: type[Record], faults: list[Fault]) -> list[Located
         return []
     located, found = parse(path, schema)
     faults += found
+    if not located and not found:
+        faults.append(Fault(path, 0, "the file is empty"))
     for one in located:
         lang = one.record.lang  # type: ignore[attr-defined]  # both schemas have it
         if lang != path.stem:
