@@ -229,7 +229,7 @@ def _plot(
     percent = {name: {language: 100 * share for language, share in row.items()} for name, row in shares.items()}
     plot_groups(target / "shares.png", percent, "% of messages")
     kappas = {
-        name: {
+        name.replace(": ", "\n"): {
             label: {language: one.kappa[label] for language, one in by_language.items() if label in one.kappa}
             for label in LABEL_NAMES
         }
