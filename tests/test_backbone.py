@@ -46,9 +46,9 @@ def test_held_out_text_is_segmented_as_by_the_full_vocabulary(full_tokenizer: To
     texts = [text for message in messages for text in (message.text, message.context) if text]
     pairs = zip(full_tokenizer.encode_batch(texts), trimmed.encode_batch(texts), strict=True)
     differing = [text for text, (full, small) in zip(texts, pairs, strict=True) if full.tokens != small.tokens]
-    assert len(texts) > 2000
+    assert len(texts) > 4000
     # A few rare words and names need pieces that trimming dropped: docs/decisions/0004-vocabulary.md.
-    assert len(differing) <= 0.003 * len(texts), differing
+    assert len(differing) <= 0.005 * len(texts), differing
 
 
 def test_normalisation_is_the_packaged_one(weights: PackagedWeights, full_tokenizer: Tokenizer) -> None:
