@@ -20,7 +20,6 @@ from .conversations import Conversation, Verdicts
 from .hard_cases import hard_cases
 from .lines import DataError
 from .messages import Message
-from .near_copies import near_copies
 from .plots import NAMES, plot_groups, plot_heat_maps, plot_lengths, plot_stacks
 from .train import write_json
 from .validation import SPLITS, DataSet, validate
@@ -163,19 +162,17 @@ def _openings(messages: list[Message]) -> list[dict[str, Any]]:
 
 def _near_copies(found: DataSet) -> dict[str, Any]:
     """Counts the messages that nearly repeat an earlier one, leaving the two members of a contrast pair aside."""
-    everything = found.messages()
-    within: dict[str, set[int]] = {split: set() for split in SPLITS}
+    within: dict[str, set[str]] = {split: set() for split in SPLITS}
     across = set()
-    for i, j in near_copies([message.text for _, message in everything]):
-        (split, one), (other_split, other) = everything[j], everything[i]
+    for (other_split, other), (split, one) in found.copies:
         if split != other_split:
-            across.add(j)
-        elif one.pair is None or one.pair != other.pair:
-            within[split].add(j)
+            across.add(one.record.id)
+        elif split in within and (one.record.pair is None or one.record.pair != other.record.pair):
+            within[split].add(one.record.id)
     return {
         "across splits": len(across),
         "within": {split: len(repeats) for split, repeats in within.items()},
-        "share within": sum(map(len, within.values())) / len(everything),
+        "share within": sum(map(len, within.values())) / len(found.messages()),
     }
 
 

@@ -23,10 +23,15 @@ Found = Located[Message]
 
 @dataclass(frozen=True)
 class DataSet:
-    """The sound records of a data set, with the places where they stand."""
+    """The sound records of a data set, with the places where they stand.
+
+    Attributes:
+        copies: every two near-copies, the earlier first, each with its split; a conversation's turns are in "conversations".
+    """
 
     splits: dict[str, list[Found]]
     conversations: list[Located[Conversation]]
+    copies: list[tuple[tuple[str, Found], tuple[str, Found]]]
 
     def messages(self) -> list[tuple[str, Message]]:
         """Returns every message with its split."""
@@ -62,8 +67,13 @@ def validate(data: Path) -> tuple[DataSet, list[Fault]]:
     splits_and_conversations = {**splits, "conversations": _turns(conversations)}
     faults += _shared(splits_and_conversations, "scenario", lambda one: one.record.scenario)
     faults += _shared(splits_and_conversations, "author", lambda one: one.record.author)
-    faults += _copied(splits_and_conversations)
-    return DataSet(splits, conversations), sorted(faults, key=lambda fault: (fault.path, fault.line))
+    copies = _copies(splits_and_conversations)
+    faults += [
+        one.fault(f"leaks: a near-copy of {other.path}:{other.line}")
+        for (other_split, other), (split, one) in copies
+        if split != other_split
+    ]
+    return DataSet(splits, conversations, copies), sorted(faults, key=lambda fault: (fault.path, fault.line))
 
 
 def _read(path: Path, schema: type[Record], faults: list[Fault]) -> list[Located[Record]]:
@@ -136,11 +146,6 @@ def _shared(splits: dict[str, list[Found]], what: str, key: Callable[[Found], st
     return faults
 
 
-def _copied(splits: dict[str, list[Found]]) -> list[Fault]:
+def _copies(splits: dict[str, list[Found]]) -> list[tuple[tuple[str, Found], tuple[str, Found]]]:
     everything = [(split, one) for split, found in splits.items() for one in found]
-    faults = []
-    for i, j in near_copies([one.record.text for _, one in everything]):
-        (split, one), (other_split, other) = everything[j], everything[i]
-        if split != other_split:
-            faults.append(one.fault(f"leaks: a near-copy of {other.path}:{other.line}"))
-    return faults
+    return [(everything[i], everything[j]) for i, j in near_copies([one.record.text for _, one in everything])]
