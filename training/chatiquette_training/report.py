@@ -89,7 +89,9 @@ def _figures(found: DataSet, messages: list[Message], conversations: list[Conver
             split: dict(
                 Counter(
                     language
-                    for language, _ in {(one.record.lang, one.record.pair) for one in located if one.record.pair}
+                    for language, _ in sorted(
+                        {(one.record.lang, one.record.pair) for one in located if one.record.pair}
+                    )
                 )
             )
             for split, located in found.splits.items()
