@@ -67,6 +67,19 @@ def test_context_is_one_for_all_or_one_each(classifier: EtiquetteClassifier) -> 
         classifier.predict(TEXTS, context=["a", None])
 
 
+def test_a_customer_is_judged_by_three_rules_alone(classifier: EtiquetteClassifier) -> None:
+    agent, customer = classifier.predict_proba([TEXTS[1], TEXTS[1]], role=["agent", "customer"])
+    asked = np.array([label.split(".")[0] in {"politeness", "language", "focus"} for label in classifier.labels])
+    np.testing.assert_allclose(customer[asked], agent[asked], atol=0.03)
+    assert customer[~asked].max() == 0
+    assert agent[~asked].max() > 0.5
+    assert not {"greeting", "resolution"} & classifier.predict(TEXTS[1], role="customer").verdicts.keys()
+    with pytest.raises(ValueError, match="1 roles for 2 texts"):
+        classifier.predict(TEXTS[:2], role=["agent"])
+    with pytest.raises(ValueError, match="role 0: should be 'agent' or 'customer', got 'bot'"):
+        classifier.predict(TEXTS[0], role="bot")  # type: ignore[call-overload]
+
+
 @pytest.mark.parametrize("text", ["", "   ", "\n\t", "\u200b", "\x00\x01"])
 def test_a_message_without_text_shows_nothing(classifier: EtiquetteClassifier, text: str) -> None:
     prediction = classifier.predict(text, context="Hello?")

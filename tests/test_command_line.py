@@ -66,6 +66,18 @@ def test_csv_in_and_out(tmp_path: Path) -> None:
     assert float(rows[0]["closure.violated"]) >= 0.5
 
 
+def test_customers_are_judged_as_customers(tmp_path: Path) -> None:
+    hello = "Hello, how can I help you?"
+    (tmp_path / "chat.csv").write_text(f'text,role\n"{hello}",customer\n"{hello}",\nHi,bot\n', encoding="utf-8")
+    result = chatiquette("classify", "chat.csv", "--format", "jsonl", cwd=tmp_path)
+    assert """chat.csv:4: "role" should be "agent", "customer" or null, got 'bot'""" in result.stderr
+    customer, agent = (json.loads(line) for line in result.stdout.splitlines())
+    assert "greeting" in agent["verdicts"]
+    assert "greeting" not in customer["verdicts"]
+    said = chatiquette("classify", hello, "--role", "customer", "--format", "jsonl", cwd=tmp_path)
+    assert "greeting" not in json.loads(said.stdout)["verdicts"]
+
+
 def test_other_columns_of_a_csv_are_kept(tmp_path: Path) -> None:
     (tmp_path / "chat.csv").write_text("id,text\n7,Hello!\n", encoding="utf-8")
     result = chatiquette("classify", "chat.csv", "--format", "csv", cwd=tmp_path)

@@ -27,7 +27,7 @@ optimisation:
   warmup: 0.1
   weight_decay: 0.01
   positive_weight: 0.5
-  freeze_embeddings: true
+  freeze: embeddings
   precision: fp16
 """
 

@@ -13,6 +13,7 @@ import onnxruntime
 
 from .bundle import BUNDLED, QUANTIZED_GRAPH, TOKENIZER, Bundle
 from .encoding import Encoded, Encoder, pad
+from .taxonomy import CUSTOMER_LABELS, ROLES, Role
 
 Probabilities = npt.NDArray[np.float32]
 Context = str | Sequence[str | None] | None
@@ -93,48 +94,63 @@ class EtiquetteClassifier:
 
     # A string is a sequence of strings too; type checkers take the first overload that fits, as meant.
     @overload
-    def predict(self, texts: str, context: str | None = None) -> Prediction: ...  # type: ignore[overload-overlap]
+    def predict(  # type: ignore[overload-overlap]
+        self, texts: str, context: str | None = None, role: Role = "agent"
+    ) -> Prediction: ...
 
     @overload
-    def predict(self, texts: Sequence[str], context: Context = None) -> list[Prediction]: ...
+    def predict(
+        self, texts: Sequence[str], context: Context = None, role: Role | Sequence[Role] = "agent"
+    ) -> list[Prediction]: ...
 
-    def predict(self, texts: str | Sequence[str], context: Context = None) -> Prediction | list[Prediction]:
+    def predict(
+        self, texts: str | Sequence[str], context: Context = None, role: Role | Sequence[Role] = "agent"
+    ) -> Prediction | list[Prediction]:
         """Classifies one message, or each of several.
 
         Args:
             texts: a message, or a list of messages. An empty message shows nothing: all its probabilities are 0.
             context: the message just before by the other side: one string for all texts, or a list of strings and Nones
                 as long as the texts.
+            role: who wrote the text: one for all, or a list as long as the texts. Only politeness, language and focus are
+                asked of a customer; the other labels' probabilities are 0 then.
 
         Returns:
             A Prediction for a string, a list of them, in the same order, for a list.
 
         Raises:
             TypeError: a text or context is no string.
-            ValueError: the list of contexts is not as long as the texts.
+            ValueError: the list of contexts or roles is not as long as the texts, or a role is neither.
         """
         many = _checked_texts(texts)
+        roles = _checked_roles(role, len(many))
         encoded = self._encoder.encode(many, _checked_contexts(context, len(many)))
         predictions = [
-            self._prediction(row, one) for row, one in zip(self._probabilities(encoded), encoded, strict=True)
+            self._prediction(row, one) for row, one in zip(self._probabilities(encoded, roles), encoded, strict=True)
         ]
         return predictions[0] if isinstance(texts, str) else predictions
 
-    def predict_proba(self, texts: str | Sequence[str], context: Context = None) -> Probabilities:
+    def predict_proba(
+        self, texts: str | Sequence[str], context: Context = None, role: Role | Sequence[Role] = "agent"
+    ) -> Probabilities:
         """Returns the calibrated probability of every label: float32 ``[messages, 23]``, in the order of `labels`.
 
         Arguments and errors are those of `predict`; a single string gives one row.
         """
         many = _checked_texts(texts)
-        return self._probabilities(self._encoder.encode(many, _checked_contexts(context, len(many))))
+        roles = _checked_roles(role, len(many))
+        return self._probabilities(self._encoder.encode(many, _checked_contexts(context, len(many))), roles)
 
-    def _probabilities(self, encoded: list[Encoded]) -> Probabilities:
+    def _probabilities(self, encoded: list[Encoded], roles: list[Role]) -> Probabilities:
         probabilities = np.zeros((len(encoded), len(self.labels)), np.float32)
         for rows in self._batches(encoded):
             ids, mask = pad([encoded[row] for row in rows])
             (logits,) = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
             with np.errstate(over="ignore"):  # beyond float32's range the probability is 0, as it comes out
                 probabilities[rows] = 1 / (1 + np.exp(-logits))
+        customers = [i for i, role in enumerate(roles) if role == "customer"]
+        agents_only = [i for i, label in enumerate(self.labels) if label not in CUSTOMER_LABELS]
+        probabilities[np.ix_(customers, agents_only)] = 0
         return probabilities
 
     def _batches(self, encoded: list[Encoded]) -> Iterator[list[int]]:
@@ -175,3 +191,13 @@ def _checked_contexts(context: Context, count: int) -> list[str | None]:
         if one is not None and not isinstance(one, str):
             raise TypeError(f"context {i}: should be a string or None, got {type(one).__name__}")
     return contexts
+
+
+def _checked_roles(role: Role | Sequence[Role], count: int) -> list[Role]:
+    roles: list[Role] = [role] * count if isinstance(role, str) else list(role)
+    if len(roles) != count:
+        raise ValueError(f"{len(roles)} roles for {count} texts: give one for each text")
+    for i, one in enumerate(roles):
+        if one not in ROLES:
+            raise ValueError(f"role {i}: should be 'agent' or 'customer', got {one!r}")
+    return roles

@@ -15,7 +15,7 @@ from rich.table import Table
 from . import __version__, records
 from .classifier import EtiquetteClassifier
 from .records import BadLine, Form, Record
-from .taxonomy import CATEGORIES, LABEL_NAMES, LANGUAGES
+from .taxonomy import CATEGORIES, LABEL_NAMES, LANGUAGES, ROLES, Role
 
 _CHUNK = 256  # messages held at a time while a file is classified
 
@@ -49,6 +49,13 @@ def main() -> None:
 @click.argument("inputs", nargs=-1, metavar="[MESSAGE | FILE]...")
 @click.option("--context", help="The message just before, by the other side; for messages that bring none.")
 @click.option(
+    "--role",
+    type=click.Choice(ROLES),
+    default="agent",
+    show_default=True,
+    help="Who wrote the messages that don't say it themselves.",
+)
+@click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not to the screen."
 )
 @click.option(
@@ -69,6 +76,7 @@ def main() -> None:
 def classify(
     inputs: tuple[str, ...],
     context: str | None,
+    role: Role,
     output: Path | None,
     form: Form | None,
     language: str,
@@ -80,9 +88,10 @@ def classify(
     """Classifies messages.
 
     An argument that names a .jsonl, .csv or .txt file is read as messages, any other is a message itself. Without
-    arguments, standard input is read, one message a line. JSON Lines have the keys "text" and optionally "context", CSV
-    the same as columns; what else stands there is written out again. A line that can't be read is reported with its
-    number and the rest goes on; the exit status is then 1.
+    arguments, standard input is read, one message a line. JSON Lines have the keys "text" and optionally "context" and
+    "role" (agent or customer; a customer is judged by politeness, language and focus alone), CSV the same as columns;
+    what else stands there is written out again. A line that can't be read is reported with its number and the rest goes
+    on; the exit status is then 1.
 
     \b
     chatiquette classify "Wait." "Could you send me a photo, please?"
@@ -116,7 +125,9 @@ def classify(
         messages = good(records.read(inputs, errors))
         with records.writer(output, form, language) as write:
             for chunk in records.chunks(messages, _CHUNK):
-                predictions = classifier.predict([one.text for one in chunk], [one.context for one in chunk])
+                predictions = classifier.predict(
+                    [one.text for one in chunk], [one.context for one in chunk], [one.role or role for one in chunk]
+                )
                 for record, prediction in zip(chunk, predictions, strict=True):
                     write(record, prediction)
     except OSError as error:

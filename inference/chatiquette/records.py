@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .classifier import Prediction
-from .taxonomy import CATEGORIES, LABEL_NAMES
+from .taxonomy import CATEGORIES, LABEL_NAMES, ROLES, Role
 
 Form = Literal["table", "jsonl", "csv"]
 Write = Callable[["Record", Prediction], None]
@@ -42,6 +42,7 @@ class Record:
 
     text: str
     context: str | None
+    role: Role | None
     fields: dict[str, Any]
 
 
@@ -76,7 +77,7 @@ def read(inputs: tuple[str, ...], console: Console) -> Iterator[Record | BadLine
         if names_file(argument):
             yield from _read_file(Path(argument), console)
         else:
-            yield Record(argument, None, {"text": argument})
+            yield Record(argument, None, None, {"text": argument})
 
 
 def names_file(argument: str) -> bool:
@@ -155,7 +156,8 @@ def _read_csv(lines: Iterable[str], source: str) -> Iterator[Record | BadLine]:
             elif not all(map(_decoded, fields.values())):
                 yield BadLine(source, reader.line_num, _NOT_UTF8)
             else:
-                yield _record({**fields, "context": fields.get("context") or None}, source, reader.line_num)
+                empty = {name: fields.get(name) or None for name in ("context", "role") if name in fields}
+                yield _record({**fields, **empty}, source, reader.line_num)
     except csv.Error as error:
         yield BadLine(source, reader.line_num, f"not CSV, the rest is left out: {error}")
 
@@ -168,12 +170,14 @@ def _decoded(text: str) -> bool:
 def _record(fields: Any, source: str, number: int) -> Record | BadLine:
     if not isinstance(fields, dict):
         return BadLine(source, number, 'should be an object with the key "text"')
-    text, context = fields.get("text"), fields.get("context")
+    text, context, role = fields.get("text"), fields.get("context"), fields.get("role")
     if not isinstance(text, str):
         return BadLine(source, number, f'"text" should be a string, got {text!r:.40}')
     if context is not None and not isinstance(context, str):
         return BadLine(source, number, f'"context" should be a string or null, got {context!r:.40}')
-    return Record(text, context, fields)
+    if role is not None and role not in ROLES:
+        return BadLine(source, number, f'"role" should be "agent", "customer" or null, got {role!r:.40}')
+    return Record(text, context, role, fields)
 
 
 def _write(file: TextIO, form: Form, language: str) -> Iterator[Write]:

@@ -8,8 +8,10 @@ from importlib import resources
 from typing import Any, Literal
 
 Verdict = Literal["followed", "violated"]
+Role = Literal["agent", "customer"]
 
 LANGUAGES: tuple[str, ...] = ("en", "ro", "sk", "fi")
+ROLES: tuple[Role, ...] = ("agent", "customer")
 VERDICTS: tuple[Verdict, ...] = ("followed", "violated")
 
 
@@ -39,11 +41,13 @@ class Category:
     Attributes:
         id: the category's name in labels.
         display: language code → what people read.
+        customers: whether a customer's message can show it, too, or an agent's only.
         labels: its one or two labels, ``followed`` before ``violated``.
     """
 
     id: str
     display: dict[str, str]
+    customers: bool
     labels: tuple[Label, ...]
 
 
@@ -53,7 +57,7 @@ def _category(entry: dict[str, Any]) -> Category:
         for verdict in VERDICTS
         if verdict in entry
     )
-    return Category(entry["id"], entry["name"], labels)
+    return Category(entry["id"], entry["name"], entry.get("customers", False), labels)
 
 
 def _read() -> tuple[Category, ...]:
@@ -64,3 +68,7 @@ def _read() -> tuple[Category, ...]:
 CATEGORIES: tuple[Category, ...] = _read()
 LABELS: tuple[Label, ...] = tuple(label for category in CATEGORIES for label in category.labels)
 LABEL_NAMES: tuple[str, ...] = tuple(label.name for label in LABELS)
+CUSTOMER_LABELS: frozenset[str] = frozenset(
+    label.name for category in CATEGORIES if category.customers for label in category.labels
+)
+"""What a customer's message can be labelled."""

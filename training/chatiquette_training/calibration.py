@@ -39,7 +39,7 @@ class Calibration:
             layer.bias.mul_(scale).add_(offset)
 
 
-def fit(logits: FloatArray, targets: FloatArray) -> Calibration:
+def fit(logits: FloatArray, targets: FloatArray, possible: npt.NDArray[np.bool_] | None = None) -> Calibration:
     """Fits each label's scale and offset so that 0.5 is the threshold of the best expected F1.
 
     First Platt's (1999) logistic scaling, shrunk towards one common fit, makes probabilities; then the threshold that
@@ -49,10 +49,13 @@ def fit(logits: FloatArray, targets: FloatArray) -> Calibration:
     Args:
         logits: float32 ``[messages, labels]``, uncalibrated.
         targets: 0 or 1, the same shape.
+        possible: which decisions count, the same shape; None counts all.
     """
-    common = _platt(logits, targets, np.zeros(2), strength=0.0)
+    counted = np.ones(logits.shape, bool) if possible is None else possible
+    common = _platt(logits[counted], targets[counted], np.zeros(2), strength=0.0)
     scales, offsets = [], []
-    for z, y in zip(logits.T, targets.T, strict=True):
+    for label, use in enumerate(counted.T):
+        z, y = logits[use, label], targets[use, label]
         log_scale, offset = _platt(z, y, common, _PRIOR_STRENGTH)
         # A label that validation doesn't have says nothing of F1: it keeps the threshold of even odds.
         best = _best_expected_f1(np.exp(log_scale) * z + offset) if y.any() else 0.0
@@ -97,8 +100,21 @@ def _platt(
     return np.asarray(minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds).x)
 
 
+def reliability(
+    probabilities: FloatArray, targets: FloatArray, bins: int = 10
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Returns mean probability, share that holds, and count of the decisions in each bin of equal width, ``[bins]``.
+
+    An empty bin's first two are NaN.
+    """
+    which = np.minimum((probabilities * bins).astype(int), bins - 1).ravel()
+    counts = np.bincount(which, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        said, held = (np.bincount(which, values.ravel(), bins) / counts for values in (probabilities, targets))
+    return said, held, counts
+
+
 def expected_calibration_error(probabilities: FloatArray, targets: FloatArray, bins: int = 10) -> float:
     """Returns the expected calibration error (Naeini et al. 2015) over all decisions, in bins of equal width."""
-    which = np.minimum((probabilities * bins).astype(int), bins - 1).ravel()
-    gaps = np.bincount(which, (probabilities - targets).ravel(), minlength=bins)
-    return float(np.abs(gaps).sum() / targets.size)
+    said, held, counts = reliability(probabilities, targets, bins)
+    return float(np.nansum(np.abs(said - held) * counts) / targets.size)

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from chatiquette.taxonomy import CATEGORIES, LABELS
 
 from .evaluation import Evaluation, markdown, summary_rows
+from .rendering import render
 
 
 def render_card(metadata: dict[str, Any], evaluation: Evaluation) -> str:
     """Returns the card as Markdown with the model hub's front matter."""
-    environment = Environment(
-        loader=PackageLoader(__package__), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.get_template("card.md.jinja")
     scores = [markdown(summary_rows({"int8": evaluation})), markdown(evaluation.label_rows())]
     flips, f1_loss = metadata["parity"]["flips"], metadata["parity"]["f1_loss"]
     parity = [
@@ -24,6 +19,6 @@ def render_card(metadata: dict[str, Any], evaluation: Evaluation) -> str:
         ["decisions that change", *(f"{share:.2%}" for share in flips.values())],
         ["macro F1 lost", *(f"{loss:.4f}" for loss in f1_loss.values())],
     ]
-    return template.render(
-        metadata=metadata, scores=scores, parity=markdown(parity), categories=CATEGORIES, labels=LABELS
+    return render(
+        "card.md.jinja", metadata=metadata, scores=scores, parity=markdown(parity), categories=CATEGORIES, labels=LABELS
     )

@@ -221,17 +221,80 @@ def learning_curve(
 
 
 @click.command()
+@click.argument("folder", type=_FOLDER, default=Path("configs/experiments"))
+@click.option(
+    "--seed", "seeds", type=int, multiple=True, default=(13, 14, 15), show_default=True, help="May be repeated."
+)
+@click.option("--output", type=_FOLDER, required=True, help="The folder to write it to.")
+@_guarded
+def ladder(folder: Path, seeds: tuple[int, ...], output: Path) -> None:
+    """Trains every configuration in FOLDER with every seed and ranks them by macro F1 on validation.
+
+    Finished runs are reused, so Ctrl-C loses the current epoch at most. Written are ladder.json, ladder.md and ladder.png.
+
+    \b
+    chatiquette ladder configs/experiments --output docs/results
+    """
+    from rich.console import Console
+
+    from .evaluation import markdown, table
+    from .experiments import ladder, ladder_rows
+    from .plots import plot_ladder
+
+    rungs = ladder(folder, seeds)
+    rows = ladder_rows(rungs)
+    Console().print(table(rows))
+    output.mkdir(parents=True, exist_ok=True)
+    scores = {rung.name: rung.macro_f1 for rung in rungs}
+    (output / "ladder.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    (output / "ladder.md").write_text(markdown(rows) + "\n", encoding="utf-8")
+    plot_ladder(rungs, output / "ladder.png")
+    click.echo(f"written: {output / 'ladder.md'}, ladder.json, ladder.png")
+
+
+@click.command("cross-lingual")
+@click.argument("config", type=_FILE)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--output", type=_FOLDER, required=True, help="The folder to write it to.")
+@_guarded
+def cross_lingual(config: Path, overrides: tuple[str, ...], output: Path) -> None:
+    """Trains on each language alone, on each three, and on all four, and scores all on validation: nine runs.
+
+    Every run sees as many messages, as many as one language has. Finished runs are reused. Written are
+    cross_lingual.json and cross_lingual.png.
+
+    \b
+    chatiquette cross-lingual configs/experiments/base.yaml name=cross --output docs/results
+    """
+    from .config import load
+
+    resolved = load(config, overrides)
+    from .experiments import cross_lingual
+    from .plots import plot_heat_maps
+
+    matrix = cross_lingual(resolved)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "cross_lingual.json").write_text(json.dumps(matrix, indent=2) + "\n", encoding="utf-8")
+    plot_heat_maps(output / "cross_lingual.png", {"trained on (rows), scored on (columns): macro F1": matrix}, "{:.2f}")
+    click.echo(f"written: {output / 'cross_lingual.png'}, {output / 'cross_lingual.json'}")
+
+
+@click.command()
 @click.argument("model", type=_FOLDER)
 @click.argument("data", type=_FOLDER)
 @click.option(
     "--baseline", type=_FOLDER, metavar="TRAIN", help="Fit a TF-IDF baseline on this folder and show it beside."
 )
-@click.option("--output", type=_FOLDER, help="Also write metrics.json and results.md to this folder.")
+@click.option(
+    "--output",
+    type=_FOLDER,
+    help="Also write a page with plots, tables and the worst errors to this folder.",
+)
 @_guarded
 def evaluate(model: Path, data: Path, baseline: Path | None, output: Path | None) -> None:
     """Scores MODEL, a run or a bundle, on the messages in DATA: F1 by label and language with 95 % intervals.
 
-    DATA is a folder with one JSON Lines file a language.
+    DATA is a folder with one JSON Lines file a language. With --output the texts of the worst errors are written, too.
 
     \b
     chatiquette evaluate runs/default data/messages/validation
@@ -241,22 +304,91 @@ def evaluate(model: Path, data: Path, baseline: Path | None, output: Path | None
 
     from .baseline import baseline_probabilities
     from .dataset import load_folder
-    from .evaluation import evaluate, markdown, summary_rows, table
-    from .scoring import probabilities
+    from .evaluation import evaluate, summary_rows, table
+    from .evaluation_report import write_evaluation
+    from .scoring import probabilities, uncalibrated
 
     messages = load_folder(data)
-    evaluations = {"model": evaluate(messages, probabilities(model, messages))}
+    found = probabilities(model, messages)
+    evaluations = {"model": evaluate(messages, found)}
     if baseline is not None:
         evaluations["TF-IDF baseline"] = evaluate(messages, baseline_probabilities(load_folder(baseline), messages))
-    tables = [summary_rows(evaluations), evaluations["model"].label_rows()]
-    for rows in tables:
+    for rows in (summary_rows(evaluations), evaluations["model"].label_rows()):
         Console().print(table(rows))
     if output is not None:
+        page = write_evaluation(output, evaluations, messages, found, uncalibrated(model, found))
+        click.echo(f"{page}: written, with its plots, metrics.json, results.md and errors.jsonl")
+
+
+@click.command()
+@click.argument("model", type=_FOLDER)
+@click.argument("data", type=_FOLDER, default=Path("data"))
+@click.option("--output", type=_FOLDER, help="Also write robustness.json and robustness.md to this folder.")
+@_guarded
+def robustness(model: Path, data: Path, output: Path | None) -> None:
+    """Tests whether MODEL, a run or a bundle, keeps its verdicts where nothing that matters has changed.
+
+    The data set in the folder DATA needs messages/test, of which diacritics, case, typos and punctuation are changed and
+    whose contrast pairs must be told apart; and behaviour/LANGUAGE.jsonl, groups of messages in which only a name, a
+    gender, a nationality, a brand or a number differs, or in which identities, complaints and dialects must not be faulted.
+
+    \b
+    chatiquette robustness BUNDLE data --output docs/results
+    """
+    from rich.console import Console
+
+    from .evaluation import markdown, table
+    from .robustness import robustness
+
+    found = robustness(model, data)
+    Console().print(table(found.rows()))
+    if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        content = {name: evaluation.as_dict() for name, evaluation in evaluations.items()}
-        (output / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        (output / "results.md").write_text("\n\n".join(map(markdown, tables)) + "\n", encoding="utf-8")
-        click.echo(f"written: {output / 'results.md'}, {output / 'metrics.json'}")
+        (output / "robustness.json").write_text(json.dumps(found.as_dict(), indent=2) + "\n", encoding="utf-8")
+        (output / "robustness.md").write_text(markdown(found.rows()) + "\n", encoding="utf-8")
+        click.echo(f"written: {output / 'robustness.md'}, {output / 'robustness.json'}")
+
+
+@click.command()
+@click.argument("file", type=_FILE)
+@click.argument("label")
+@click.option(
+    "--positive", multiple=True, default=("1", "true", "True"), show_default=True, help="Values that mean LABEL holds."
+)
+@click.option("--negative", multiple=True, help="Values that mean it doesn't [default: all others].")
+@click.option("--column", default="label", show_default=True, help="Where the values stand.")
+@click.option("--model", type=_FOLDER, help="A bundle to use instead of the installed model.")
+@_guarded
+def external(
+    file: Path,
+    label: str,
+    positive: tuple[str, ...],
+    negative: tuple[str, ...],
+    column: str,
+    model: Path | None,
+) -> None:
+    """Holds the model against your own data: how well it finds LABEL in FILE, with 95 % bootstrap intervals.
+
+    FILE is CSV or JSON Lines with "text", optionally "context" and "role", and a column that says where LABEL, one of
+    those that `chatiquette labels` lists, holds. AUROC and average precision need no threshold; F1 is at 0.5.
+
+    \b
+    chatiquette external tickets.csv politeness.violated --column rude
+    chatiquette external tydip.jsonl politeness.violated --positive impolite --negative polite
+    """
+    from rich.console import Console
+
+    from chatiquette import EtiquetteClassifier
+
+    from .evaluation import table
+    from .external import check
+
+    found = check(EtiquetteClassifier.load(model), file, label, column, positive, negative)
+    for line in found.skipped:
+        click.echo(f"left out: {line}", err=True)
+    rows = [[label, "value (95 % interval)"], *([name, str(score)] for name, score in found.scores.items())]
+    Console().print(table(rows))
+    click.echo(f"{found.positive} rows with the label, {found.negative} without, {len(found.skipped)} left out")
 
 
 @click.command()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .faults import describe
+from .messages import Language
 
 Rate = Annotated[float, Field(gt=0, lt=0.1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -34,6 +35,23 @@ class DataConfig(_Strict):
     """At most this many messages a language and split; null takes all."""
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the train messages, drawn in each language; a larger share holds every smaller one."""
+    train_languages: Annotated[list[Language], Field(min_length=1)] = list(get_args(Language))
+    """Languages to train on; validation and test stay whole."""
+    context: bool = True
+    """Whether the model is shown the message before."""
+    context_dropout: Share = 0.0
+    """Share of the times that a train message is shown without its context."""
+    augmentation: Share = 0.0
+    """Share of the times that a train message is shown as people type in a hurry; see perturbations.py."""
+
+
+class ModelConfig(_Strict):
+    """What is put on the pretrained encoder."""
+
+    pooling: Literal["mean", "first"] = "mean"
+    """The mean over the message's own tokens, or the first token, as in `XLMRobertaForSequenceClassification`."""
+    layers: Annotated[int, Field(ge=1, le=48)] | None = None
+    """Keep this many of the encoder's layers, evenly spaced; null keeps all."""
 
 
 class OptimisationConfig(_Strict):
@@ -51,9 +69,19 @@ class OptimisationConfig(_Strict):
     weight_decay: Annotated[float, Field(ge=0, lt=1)]
     positive_weight: Annotated[float, Field(ge=0, le=1)]
     """Weight of a positive decision in the loss: (negatives / positives of its label) to this power; 0 weighs all alike."""
-    freeze_embeddings: bool
+    freeze: Literal["nothing", "embeddings", "encoder"]
+    """What stays as it was pretrained; with the whole encoder frozen only the classification layer learns."""
     precision: Literal["fp32", "bf16"]
     """bf16 runs the matrix products in bfloat16: over twice as fast where the processor has it, slow where not."""
+    loss: Literal["cross_entropy", "asymmetric"] = "cross_entropy"
+    label_smoothing: Share = 0.0
+    """Pulls the targets 0 and 1 this far towards even odds."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each layer learns at this share of the rate of the layer above it; 1 gives all the same rate."""
+    weight_averaging: Share = 0.0
+    """Decay a step of the moving average of the weights, which is what is evaluated and kept; 0 keeps the last weights."""
+    teachers: list[str] = []
+    """Finished runs; the targets are then the labels and the mean of their probabilities, half and half."""
 
 
 class Config(_Strict):
@@ -65,6 +93,7 @@ class Config(_Strict):
     """`packaged`, a hub id, or a local folder."""
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     data: DataConfig
+    model: ModelConfig = ModelConfig()
     optimisation: OptimisationConfig
 
 
@@ -87,16 +116,13 @@ _Loader.add_implicit_resolver(
 def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     """Reads a YAML file and applies overrides such as ``optimisation.epochs=3``.
 
+    A file may begin with ``extends: OTHER.yaml``, whose values it then overrides; the path is relative to its folder.
+
     Raises:
         ConfigError: with all faults of file and overrides at once.
         FileNotFoundError: there is no such file.
     """
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: should hold keys and values, such as `name: default`")
+    values = _read(path)
     faults = [fault for override in overrides if (fault := _apply(values, override))]
     try:
         config = Config.model_validate(values)
@@ -105,6 +131,27 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     if faults:
         raise ConfigError("\n".join([f"{path}: {len(faults)} fault(s)", *(f"  {fault}" for fault in faults)]))
     return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: should hold keys and values, such as `name: default`")
+    base = values.pop("extends", None)
+    return values if base is None else _merged(_read(path.parent / str(base)), values)
+
+
+def _merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Returns `base` with what `values` sets, section by section."""
+    inner = {
+        key: _merged(base[key], value)
+        for key, value in values.items()
+        if isinstance(value, dict) and isinstance(base.get(key), dict)
+    }
+    return {**base, **values, **inner}
 
 
 def _apply(values: dict[str, Any], override: str) -> str | None:

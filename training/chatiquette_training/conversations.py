@@ -7,7 +7,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime
 
-from .messages import Labels, Language, Message, NonEmpty, Role, check_labels
+from chatiquette.taxonomy import Role
+
+from .messages import Labels, Language, Message, NonEmpty, check_labels
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
 
+from .config import DataConfig
 from .conversations import Conversation
 from .lines import parse, read
 from .messages import Message
+from .perturbations import type_in_a_hurry
 from .validation import files
 
 
-def load_split(data: Path, split: str, limit: int | None = None, share: float = 1.0) -> list[Message]:
-    """Reads one split in all languages, at most `limit` messages of each and of those a random `share`.
+def load_train(config: DataConfig) -> list[Message]:
+    """Reads what a run trains on: at most `limit` messages of each of its languages, and of those a random share.
+
+    Raises:
+        DataError: with every faulty line.
+        FileNotFoundError: a file is missing.
+    """
+    draw = np.random.default_rng(0)  # always the same, so that a larger share holds every smaller one
+    messages = load_split(Path(config.path), "train", config.limit)
+    kept = []
+    for language in LANGUAGES:
+        spoken = [message for message in messages if message.lang == language]
+        order = draw.permutation(len(spoken))
+        if language in config.train_languages:
+            kept += [spoken[i] for i in sorted(order[: max(1, round(config.train_share * len(spoken)))])]
+    return kept
+
+
+def load_split(data: Path, split: str, limit: int | None = None) -> list[Message]:
+    """Reads one split in all languages, at most `limit` messages of each.
 
     Raises:
         DataError: with every faulty line.
         FileNotFoundError: a file is missing.
     """
     messages = read(files(data, split), Message)
-    draw = np.random.default_rng(0)  # always the same, so that a larger share holds every smaller one
-    kept = []
-    for language in LANGUAGES:
-        spoken = [message for message in messages if message.lang == language][:limit]
-        order = draw.permutation(len(spoken))
-        kept += [spoken[i] for i in sorted(order[: max(1, round(share * len(spoken)))])]
-    return kept
+    return [one for lang in LANGUAGES for one in [m for m in messages if m.lang == lang][:limit]]
 
 
 def load_folder(folder: Path) -> list[Message]:
@@ -55,16 +72,54 @@ def targets(messages: list[Message]) -> npt.NDArray[np.float32]:
     return np.array([[name in message.labels for name in LABEL_NAMES] for message in messages], np.float32)
 
 
-def tokenise(messages: list[Message], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
+class TrainSet(torch.utils.data.Dataset[dict[str, Any]]):
+    """Train messages, tokenised anew each time, so that each epoch may show them otherwise: see `DataConfig`.
+
+    Args:
+        labels: float32 ``[messages, 23]``, 0 to 1.
+        seed: of the changes.
+    """
+
+    def __init__(
+        self,
+        messages: list[Message],
+        labels: npt.NDArray[np.float32],
+        tokenizer: PreTrainedTokenizerBase,
+        config: DataConfig,
+        seed: int,
+    ) -> None:
+        self._messages, self._labels, self._tokenizer, self._config = messages, labels, tokenizer, config
+        self._draw = random.Random(seed)
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        message = self._messages[row]
+        text, context = message.text, message.context if self._config.context else None
+        if self._draw.random() < self._config.context_dropout:
+            context = None
+        # A message that is faulted for its typing must keep it.
+        if "language.violated" not in message.labels and self._draw.random() < self._config.augmentation:
+            text = type_in_a_hurry(text, self._draw)
+            context = context and type_in_a_hurry(context, self._draw)
+        return {**_encode(self._tokenizer, text, context, self._config.max_length), "labels": self._labels[row]}
+
+
+def tokenise(messages: list[Message], tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> Dataset:
     """Returns a data set with the columns `input_ids`, `attention_mask`, `labels` and `length` (tokens)."""
     columns = {
         "text": [message.text for message in messages],
-        "context": [message.context for message in messages],
+        "context": [message.context if config.context else None for message in messages],
         "labels": list(targets(messages)),
     }
 
-    def encode(row: dict[str, str]) -> dict[str, list[int] | int]:
-        encoded = tokenizer(row["text"], row["context"] or None, truncation="longest_first", max_length=max_length)
+    def encode(row: dict[str, Any]) -> dict[str, Any]:
+        encoded = _encode(tokenizer, row["text"], row["context"], config.max_length)
         return {**encoded, "length": len(encoded["input_ids"])}
 
     return Dataset.from_dict(columns).map(encode, remove_columns=["text", "context"], desc="tokenising")
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str, context: str | None, max_length: int) -> dict[str, Any]:
+    return dict(tokenizer(text, context or None, truncation="longest_first", max_length=max_length))

@@ -35,8 +35,8 @@ from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
 
 from .backbone import PACKAGED
 from .card import render_card
-from .config import Config
-from .dataset import load_split, tokenise
+from .config import Config, DataConfig
+from .dataset import load_split, load_train, tokenise
 from .evaluation import evaluate
 from .messages import Message
 from .model import EtiquetteModel, predict_logits
@@ -114,10 +114,8 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
         raise ExportError(f"{target}: exists and is no bundle; give another folder")
     config = Config.model_validate(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
     environment = environment_of(run, config)
-    shares = {"train": config.data.train_share}
-    split = {
-        name: load_split(Path(config.data.path), name, config.data.limit, shares.get(name, 1.0)) for name in SPLITS
-    }
+    split = {name: load_split(Path(config.data.path), name, config.data.limit) for name in SPLITS}
+    split["train"] = load_train(config.data)
     model = EtiquetteModel.from_pretrained(run / "model", attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
 
@@ -131,7 +129,7 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
         _advance(progress, "quantising")
         quantize(folder / GRAPH, folder / QUANTIZED_GRAPH)
         _advance(progress, "comparing the graphs")
-        parity = _compare(model, tokenizer, folder, split["validation"], config.data.max_length)
+        parity = _compare(model, tokenizer, folder, split["validation"], config.data)
         if faults := parity.faults():
             raise ExportError("\n".join([f"{run}: the exported model is not faithful, nothing was written", *faults]))
         _advance(progress, "scoring the test split")
@@ -201,9 +199,9 @@ def _export_graph(model: EtiquetteModel, tokenizer: PreTrainedTokenizerFast, pat
 
 
 def _compare(
-    model: EtiquetteModel, tokenizer: PreTrainedTokenizerFast, folder: Path, messages: list[Message], max_length: int
+    model: EtiquetteModel, tokenizer: PreTrainedTokenizerFast, folder: Path, messages: list[Message], config: DataConfig
 ) -> Parity:
-    encoded = tokenise(messages, tokenizer, max_length)
+    encoded = tokenise(messages, tokenizer, config)
     expected = predict_logits(model, tokenizer, encoded, batch_size=1)  # the very inputs that the graphs get
     feeds = [{name: np.array([row[name]], np.int64) for name in ("input_ids", "attention_mask")} for row in encoded]
     full, quantized = (_run(folder / name, feeds) for name in (GRAPH, QUANTIZED_GRAPH))
@@ -249,6 +247,7 @@ def _metadata(
             "messages": {name: len(messages) for name, messages in split.items()},
         },
         "validation": metrics["validation"],
+        "calibration": metrics["calibration"],
         "parity": asdict(parity),
         "cpu": _cpu(),
     }

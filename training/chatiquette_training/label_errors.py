@@ -11,11 +11,11 @@ import numpy.typing as npt
 from cleanlab.multilabel_classification.filter import find_multilabel_issues_per_class
 from sklearn.model_selection import GroupKFold
 
-from chatiquette.taxonomy import LABEL_NAMES
+from chatiquette.taxonomy import CUSTOMER_LABELS, LABEL_NAMES
 
 from .config import Config
-from .dataset import load_split
-from .messages import CUSTOMER_CATEGORIES, Message
+from .dataset import load_split, load_train
+from .messages import Message
 from .scoring import probabilities
 from .train import RUNS, RunError, trained
 from .validation import files
@@ -49,7 +49,7 @@ def label_errors(config: Config, folds: int) -> list[Suspect]:
         DataError: the data has faults.
         RunError: a fold was trained on other data or with other settings, or there are fewer authors than folds.
     """
-    messages = load_split(Path(config.data.path), "train", config.data.limit)
+    messages = load_train(config.data)
     predicted = np.zeros((len(messages), len(LABEL_NAMES)), np.float32)
     for number, (fit, held_out) in enumerate(_by_author(messages, folds), 1):
         run = _train_fold(config, number, [messages[i] for i in fit], [messages[i] for i in held_out])
@@ -60,7 +60,7 @@ def label_errors(config: Config, folds: int) -> list[Suspect]:
         Suspect(messages[i], label, label in messages[i].labels, float(predicted[i, k]))
         for k, label in enumerate(LABEL_NAMES)
         for i in issues[k]
-        if messages[i].role == "agent" or label.split(".")[0] in CUSTOMER_CATEGORIES
+        if messages[i].role == "agent" or label in CUSTOMER_LABELS
     ]
     return sorted(suspects, key=lambda one: one.probability if one.given else 1 - one.probability)
 
@@ -84,7 +84,5 @@ def _train_fold(config: Config, number: int, fit: list[Message], held_out: list[
             path.parent.mkdir(parents=True, exist_ok=True)
             lines = [message.model_dump_json() + "\n" for message in messages if message.lang == path.stem]
             path.write_text("".join(lines), encoding="utf-8")
-    fold = config.model_copy(
-        update={"name": name, "data": config.data.model_copy(update={"path": str(data), "limit": None})}
-    )
-    return trained(fold)
+    part = config.data.model_copy(update={"path": str(data), "limit": None, "train_share": 1.0})
+    return trained(config.model_copy(update={"name": name, "data": part}))

@@ -7,16 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from chatiquette.taxonomy import LABEL_NAMES
+from chatiquette.taxonomy import CUSTOMER_LABELS, LABEL_NAMES, Role
 
 from .faults import nearest
 
 NonEmpty = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Language = Literal["en", "ro", "sk", "fi"]
-Role = Literal["agent", "customer"]
-
-CUSTOMER_CATEGORIES = frozenset({"politeness", "focus", "language"})
-"""What a customer's message may be labelled for."""
 
 
 def _sound(labels: list[str]) -> list[str]:
@@ -35,9 +31,7 @@ Labels = Annotated[list[str], AfterValidator(_sound)]
 
 def check_labels(role: Role, labels: list[str], annotations: list[list[str]]) -> None:
     """Raises ValueError for a customer labelled for what only an agent can show, and for a single annotation."""
-    wrong = {
-        label for given in [labels, *annotations] for label in given if label.split(".")[0] not in CUSTOMER_CATEGORIES
-    }
+    wrong = {label for given in [labels, *annotations] for label in given if label not in CUSTOMER_LABELS}
     if role == "customer" and wrong:
         raise ValueError(f"a customer's message can't be labelled {', '.join(sorted(wrong))}")
     if len(annotations) == 1:
@@ -52,7 +46,7 @@ class Message(BaseModel):
         domain: line of business.
         scenario: the small situation that it belongs to.
         author: who wrote it.
-        pair: shared by two messages that differ in few words and in exactly one verdict, or None.
+        pair: shared by two messages that differ in few words, or only in their context, and in exactly one verdict, or None.
         context: the message just before it by the other side, or None.
         labels: what is right.
         annotations: what each reader labelled, its author first; empty where there was no reading but that.

@@ -21,6 +21,7 @@ class EtiquetteModel(XLMRobertaPreTrainedModel):  # type: ignore[misc]
     The encoder attends to message and context; the mean is taken over the message's tokens alone, because a verdict
     needs evidence in the message itself. A layer norm without parameters keeps the mean's scale from depending on the
     message's length. Where the pretrained knowledge sits was measured: see docs/decisions/0001-mean-pooling.md.
+    With the configuration's ``pooling`` of ``"first"`` the first token stands for the mean.
     """
 
     def __init__(self, config: XLMRobertaConfig) -> None:
@@ -31,9 +32,16 @@ class EtiquetteModel(XLMRobertaPreTrainedModel):  # type: ignore[misc]
         self.post_init()
 
     @classmethod
-    def from_backbone(cls, backbone: XLMRobertaModel) -> EtiquetteModel:
-        """Puts a fresh classification layer, all zeros, on a pretrained encoder."""
+    def from_backbone(
+        cls, backbone: XLMRobertaModel, pooling: str = "mean", layers: int | None = None
+    ) -> EtiquetteModel:
+        """Puts a fresh classification layer, all zeros, on a pretrained encoder, or on evenly spaced `layers` of it."""
         config = XLMRobertaConfig.from_dict(backbone.config.to_dict())
+        if layers is not None:
+            kept = np.linspace(0, config.num_hidden_layers - 1, layers).round().astype(int)
+            backbone.encoder.layer = nn.ModuleList([backbone.encoder.layer[i] for i in kept])
+            config.num_hidden_layers = layers
+        config.pooling = pooling
         config.id2label = dict(enumerate(LABEL_NAMES))
         config.label2id = {name: i for i, name in enumerate(LABEL_NAMES)}
         config.problem_type = "multi_label_classification"
@@ -51,9 +59,12 @@ class EtiquetteModel(XLMRobertaPreTrainedModel):  # type: ignore[misc]
             attention_mask: int64, the same shape: 1 for tokens, 0 for padding.
         """
         hidden = self.roberta(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        own = own_tokens(input_ids, self.config.bos_token_id, self.config.eos_token_id).unsqueeze(-1)
-        mean = (hidden * own).sum(dim=1) / own.sum(dim=1).clamp(min=1)
-        pooled = functional.layer_norm(mean.float(), (self.config.hidden_size,))
+        if self.config.pooling == "first":
+            pooled = hidden[:, 0]
+        else:
+            own = own_tokens(input_ids, self.config.bos_token_id, self.config.eos_token_id).unsqueeze(-1)
+            pooled = (hidden * own).sum(dim=1) / own.sum(dim=1).clamp(min=1)
+        pooled = functional.layer_norm(pooled.float(), (self.config.hidden_size,))
         return SequenceClassifierOutput(logits=self.classifier(self.dropout(pooled)))
 
 

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 
 matplotlib.use("Agg")  # before pyplot: no display is needed
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from sklearn.metrics import precision_recall_curve
 
 from chatiquette.taxonomy import LANGUAGES
 
-from .evaluation import Evaluation
+from .calibration import expected_calibration_error, reliability
+
+if TYPE_CHECKING:  # plotting alone shouldn't load torch
+    from .evaluation import Evaluation
+    from .experiments import Rung
+
+FloatArray = npt.NDArray[np.float32]
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 COLOURS = dict(zip(LANGUAGES, ("#0072B2", "#E69F00", "#009E73", "#CC79A7"), strict=True))
@@ -118,6 +128,83 @@ def plot_learning_curve(curve: Mapping[float, Evaluation], path: Path) -> None:
     axis.set_xlabel("% of the train messages")
     axis.set_ylabel("macro F1 on the test split")
     axis.legend(frameon=False, loc="lower right")
+    _tidy(axis)
+    _save(figure, path)
+
+
+def plot_reliability(path: Path, panels: Mapping[str, Mapping[str, tuple[FloatArray, FloatArray]]]) -> None:
+    """Draws how often a decision holds over how probable it was said to be, with the expected calibration error.
+
+    Args:
+        path: the PNG.
+        panels: title → language → probabilities and truth of all decisions.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 4.2), squeeze=False, sharey=True)
+    for axis, (title, by_language) in zip(axes[0], panels.items(), strict=True):
+        axis.plot([0, 1], [0, 1], color="grey", lw=1, ls=":")
+        for language, (probabilities, truth) in by_language.items():
+            said, held, _ = reliability(probabilities, truth)
+            label = f"{NAMES[language]}, error {expected_calibration_error(probabilities, truth):.3f}"
+            axis.plot(said, held, marker="o", ms=4, color=COLOURS[language], label=label)
+        axis.set_title(title)
+        axis.set_xlabel("probability")
+        axis.legend(frameon=False, fontsize=8)
+        _tidy(axis)
+    axes[0, 0].set_ylabel("share that holds")
+    _save(figure, path)
+
+
+def plot_precision_recall(
+    path: Path, labels: Sequence[str], truth: Mapping[str, FloatArray], probabilities: Mapping[str, FloatArray]
+) -> None:
+    """Draws precision over recall, a small plot a label and a line a language; a dot marks the threshold of 0.5.
+
+    Args:
+        path: the PNG.
+        labels: the labels, in the order of the columns.
+        truth: language → 0 or 1, ``[messages, labels]``.
+        probabilities: language → the same shape.
+    """
+    across = 6
+    down = -(-len(labels) // across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(2.2 * across, 2.1 * down), sharex=True, sharey=True, squeeze=False
+    )
+    for number, axis in enumerate(axes.flat):
+        if number >= len(labels):
+            axis.axis("off")
+            continue
+        for language, given in truth.items():
+            y, p = given[:, number] > 0, probabilities[language][:, number]
+            if not y.any():
+                continue
+            precision, recall, _ = precision_recall_curve(y, p)
+            axis.plot(recall, precision, color=COLOURS[language], lw=1.2, label=NAMES[language])
+            decided = p >= 0.5
+            if decided.any():
+                axis.plot((y & decided).sum() / y.sum(), y[decided].mean(), "o", ms=4, color=COLOURS[language])
+        axis.set_title(labels[number], fontsize=8)
+        axis.set_xlim(0, 1.02)
+        axis.set_ylim(0, 1.02)
+        _tidy(axis)
+    figure.supxlabel("recall", fontsize=10)
+    figure.supylabel("precision", fontsize=10)
+    handles = [Line2D([], [], color=COLOURS[language], label=NAMES[language]) for language in truth]
+    figure.legend(handles=handles, loc="lower right", frameon=False)
+    figure.tight_layout()
+    _save(figure, path)
+
+
+def plot_ladder(rungs: Sequence[Rung], path: Path) -> None:
+    """Draws each rung's macro F1: a point a seed, and a line at the mean."""
+    figure, axis = plt.subplots(figsize=(7, 0.32 * len(rungs) + 1))
+    for row, rung in enumerate(rungs):
+        seeds = np.mean(list(rung.macro_f1.values()), axis=0)
+        axis.scatter(seeds, [row] * len(seeds), s=18, color=COLOURS["en"], alpha=0.7)
+        axis.scatter(rung.mean, row, marker="|", s=160, color="black")
+    axis.set_yticks(range(len(rungs)), [rung.name for rung in rungs])
+    axis.invert_yaxis()
+    axis.set_xlabel("macro F1 on validation, mean of the languages (one point a seed)")
     _tidy(axis)
     _save(figure, path)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
 
@@ -21,6 +20,7 @@ from .hard_cases import hard_cases
 from .lines import DataError
 from .messages import Message
 from .plots import NAMES, plot_groups, plot_heat_maps, plot_lengths, plot_stacks
+from .rendering import render
 from .train import write_json
 from .validation import SPLITS, DataSet, validate
 
@@ -51,15 +51,13 @@ def write_report(data: Path, target: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / "report.json", figures)
     _plot(target, figures, messages, agreements)
-    environment = Environment(
-        loader=PackageLoader(__package__),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-    )
-    page = environment.get_template("report.html.jinja").render(
-        figures=figures, agreements=agreements, names=NAMES, languages=LANGUAGES, splits=SPLITS
+    page = render(
+        "report.html.jinja",
+        figures=figures,
+        agreements=agreements,
+        names=NAMES,
+        languages=LANGUAGES,
+        splits=SPLITS,
     )
     (target / "index.html").write_text(page, encoding="utf-8")
     return target / "index.html"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import yaml
-from scipy.special import expit
+from scipy.special import expit, logit
 from transformers import AutoTokenizer
 
 from chatiquette import EtiquetteClassifier
-from chatiquette.bundle import is_bundle
+from chatiquette.bundle import METADATA, is_bundle
+from chatiquette.taxonomy import CUSTOMER_LABELS, LABEL_NAMES
 
+from .config import Config
 from .dataset import tokenise
 from .messages import Message
 from .model import EtiquetteModel, predict_logits
@@ -32,11 +35,34 @@ def probabilities(model: Path, messages: list[Message]) -> npt.NDArray[np.float3
     """
     if is_bundle(model):
         classifier = EtiquetteClassifier.load(model, threads=torch.get_num_threads())
-        return classifier.predict_proba([m.text for m in messages], [m.context for m in messages])
+        return classifier.predict_proba(
+            [m.text for m in messages], [m.context for m in messages], [m.role for m in messages]
+        )
     if not (model / "metrics.json").is_file():
         raise FileNotFoundError(f"{model}: neither a bundle nor a finished run")
-    config = yaml.safe_load((model / "config.yaml").read_text(encoding="utf-8"))
+    config = Config.model_validate(yaml.safe_load((model / "config.yaml").read_text(encoding="utf-8")))
     tokenizer = AutoTokenizer.from_pretrained(model / "model")
     network = EtiquetteModel.from_pretrained(model / "model")
-    encoded = tokenise(messages, tokenizer, config["data"]["max_length"])
-    return np.asarray(expit(predict_logits(network, tokenizer, encoded)), np.float32)
+    encoded = tokenise(messages, tokenizer, config.data)
+    found = np.asarray(expit(predict_logits(network, tokenizer, encoded)), np.float32)
+    return np.where(possible(messages), found, np.float32(0))
+
+
+def uncalibrated(model: Path, calibrated: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Returns what the probabilities of a run or a bundle were before calibration, float32 ``[messages, 23]``.
+
+    Raises:
+        FileNotFoundError: the folder is neither.
+    """
+    described = model / (METADATA if is_bundle(model) else "metrics.json")
+    fitted = json.loads(described.read_text(encoding="utf-8"))["calibration"]
+    with np.errstate(divide="ignore"):  # 0 stays 0
+        before = (logit(calibrated) - fitted["offset"]) / fitted["scale"]
+    return np.asarray(expit(before), np.float32)
+
+
+def possible(messages: list[Message]) -> npt.NDArray[np.bool_]:
+    """Tells which labels each message can show, ``[messages, 23]``: a customer's few, an agent's all."""
+    customers_can = np.array([label in CUSTOMER_LABELS for label in LABEL_NAMES])
+    agents = np.array([message.role == "agent" for message in messages])
+    return np.asarray(agents[:, None] | customers_can)

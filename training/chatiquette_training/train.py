@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -12,16 +13,19 @@ from typing import Any
 
 import evaluate
 import numpy as np
+import numpy.typing as npt
 import torch
 import yaml
 from scipy.special import expit
 from torch import Tensor
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 from transformers import (
     DataCollatorWithPadding,
     EvalPrediction,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -34,9 +38,13 @@ from chatiquette.taxonomy import LABEL_NAMES
 from .backbone import load_backbone
 from .calibration import expected_calibration_error, fit
 from .config import Config, OptimisationConfig
-from .dataset import load_split, targets, tokenise
+from .dataset import TrainSet, load_split, load_train, targets, tokenise
+from .messages import Message
 from .model import EtiquetteModel, predict_logits
+from .scoring import possible, probabilities
 from .validation import SPLITS, files
+
+FloatArray = npt.NDArray[np.float32]
 
 METRIC = Path(__file__).parent / "metrics" / "etiquette.py"
 RUNS = Path("runs")
@@ -66,13 +74,21 @@ def train(config: Config, resume: bool = False) -> Path:
     set_seed(config.seed)
 
     data = Path(config.data.path)
-    train_messages = load_split(data, "train", config.data.limit, config.data.train_share)
+    train_messages = load_train(config.data)
     validation_messages = load_split(data, "validation", config.data.limit)
-    texts = [text for message in train_messages for text in (message.text, message.context) if text]
+    # The whole split's vocabulary, so that runs on a part of it differ in nothing else.
+    texts = [text for message in load_split(data, "train") for text in (message.text, message.context) if text]
     backbone, tokenizer = load_backbone(config.base_model, texts)
-    model = EtiquetteModel.from_backbone(backbone)
-    train_set = tokenise(train_messages, tokenizer, config.data.max_length)
-    validation_set = tokenise(validation_messages, tokenizer, config.data.max_length)
+    model = EtiquetteModel.from_backbone(backbone, config.model.pooling, config.model.layers)
+    labels = targets(train_messages)
+    train_set = TrainSet(
+        train_messages,
+        _soft(labels, train_messages, config.optimisation),
+        tokenizer,
+        config.data,
+        config.seed,
+    )
+    validation_set = tokenise(validation_messages, tokenizer, config.data)
 
     _describe(run, config)  # only now: a fault above leaves no run behind
     trainer = Trainer(
@@ -80,11 +96,11 @@ def train(config: Config, resume: bool = False) -> Path:
         args=_arguments(run, config),
         data_collator=DataCollatorWithPadding(tokenizer),
         train_dataset=train_set,
-        eval_dataset=validation_set,
+        eval_dataset=validation_set.sort("length"),  # little padding
         processing_class=tokenizer,
-        compute_loss_func=_Loss(targets(train_messages), config.optimisation.positive_weight),
+        compute_loss_func=_Loss(labels, config.optimisation),
         compute_metrics=_Scores(),
-        callbacks=[TensorBoardCallback(SummaryWriter(run / "tensorboard"))],
+        callbacks=_callbacks(run, config.optimisation),
         optimizers=(_optimiser(model, config.optimisation), None),
     )
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -93,15 +109,17 @@ def train(config: Config, resume: bool = False) -> Path:
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     logits = predict_logits(model, tokenizer, validation_set)
     truth = targets(validation_messages)
-    calibration = fit(logits, truth)
+    counted = possible(validation_messages)
+    calibration = fit(logits, truth, counted)
     calibration.fold_into(model.classifier)
-    calibrated = calibration.scale * logits + calibration.offset
+    calibrated = np.where(counted, calibration.scale * logits + calibration.offset, -np.inf)
     score = _Scores()
     metrics = {
         "validation": {
-            "uncalibrated": score.compute(logits, truth),
+            "uncalibrated": score.compute(np.where(counted, logits, -np.inf), truth),
             "calibrated": score.compute(calibrated, truth),
         },
+        "calibration": {"scale": calibration.scale.tolist(), "offset": calibration.offset.tolist()},
         "epochs": [entry for entry in trainer.state.log_history if "eval_macro_f1" in entry],
         "messages": {"train": len(train_messages), "validation": len(validation_messages)},
     }
@@ -189,14 +207,49 @@ def _arguments(run: Path, config: Config) -> TrainingArguments:
     )
 
 
+def _callbacks(run: Path, settings: OptimisationConfig) -> list[TrainerCallback]:
+    callbacks: list[TrainerCallback] = [TensorBoardCallback(SummaryWriter(run / "tensorboard"))]
+    if settings.weight_averaging:
+        callbacks.append(_WeightAveraging(settings.weight_averaging))
+    return callbacks
+
+
+class _WeightAveraging(TrainerCallback):  # type: ignore[misc]
+    """Evaluates and saves a moving average of the weights (Polyak and Juditsky 1992); training itself goes on from the last.
+
+    A run that is resumed goes on from the average, since that is what its checkpoint holds.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self._decay = decay
+        self._average: AveragedModel | None = None
+        self._last: dict[str, Tensor] | None = None
+
+    def on_step_end(self, *_: Any, model: torch.nn.Module, **__: Any) -> None:
+        if self._average is None:
+            self._average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self._decay))  # type: ignore[no-untyped-call]
+        self._average.update_parameters(model)
+
+    def on_epoch_end(self, *_: Any, model: torch.nn.Module, **__: Any) -> None:
+        assert self._average is not None
+        self._last = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        model.load_state_dict(self._average.module.state_dict())
+
+    def on_epoch_begin(self, *_: Any, model: torch.nn.Module, **__: Any) -> None:
+        if self._last is not None:
+            model.load_state_dict(self._last)
+
+
 def _optimiser(model: EtiquetteModel, settings: OptimisationConfig) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter 2019) with a rate of its own for the fresh layer; biases and norms don't decay."""
-    if settings.freeze_embeddings:
+    if settings.freeze == "embeddings":
         model.roberta.embeddings.word_embeddings.requires_grad_(False)
+    elif settings.freeze == "encoder":
+        model.roberta.requires_grad_(False)
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            rate = settings.head_rate if name.startswith("classifier.") else settings.body_rate
+            rate = _rate(name, model.config.num_hidden_layers, settings)
             decay = 0.0 if parameter.ndim < 2 else settings.weight_decay
             groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
@@ -205,20 +258,48 @@ def _optimiser(model: EtiquetteModel, settings: OptimisationConfig) -> torch.opt
     )
 
 
-class _Loss:
-    """Binary cross-entropy, averaged over messages and labels; rare labels' positives weigh more."""
+def _rate(name: str, layers: int, settings: OptimisationConfig) -> float:
+    """Returns a parameter's peak rate; layer-wise rates are those of Howard and Ruder (2018)."""
+    if name.startswith("classifier."):
+        return settings.head_rate
+    layer = re.match(r"roberta\.encoder\.layer\.(\d+)\.", name)
+    below_top = layers - 1 - int(layer.group(1)) if layer else layers
+    return settings.body_rate * settings.layer_decay**below_top
 
-    def __init__(self, train_targets: np.ndarray[Any, Any], power: float) -> None:
-        positives = train_targets.sum(axis=0).clip(min=1)
-        weight = ((len(train_targets) - positives) / positives) ** power
+
+def _soft(labels: FloatArray, messages: list[Message], settings: OptimisationConfig) -> FloatArray:
+    """Returns what the model is to say: the labels, moved towards the teachers and away from certainty as configured."""
+    wanted = labels
+    if settings.teachers:
+        taught = np.mean([probabilities(Path(teacher), messages) for teacher in settings.teachers], axis=0)
+        wanted = (labels + taught) / 2
+    return np.asarray(wanted * (1 - settings.label_smoothing) + settings.label_smoothing / 2, np.float32)
+
+
+class _Loss:
+    """The mean over messages and labels of binary cross-entropy, or of the asymmetric loss (Ridnik et al. 2021).
+
+    In cross-entropy rare labels' positives weigh more. The asymmetric loss weighs easy negatives less instead, with the
+    focusing power 2 and the margin 0.05.
+    """
+
+    def __init__(self, labels: FloatArray, settings: OptimisationConfig) -> None:
+        positives = labels.sum(axis=0).clip(min=1)
+        weight = ((len(labels) - positives) / positives) ** settings.positive_weight
         self._weight = torch.tensor(weight, dtype=torch.float32)
+        self._kind = settings.loss
 
     def __call__(
         self, outputs: SequenceClassifierOutput, labels: Tensor, num_items_in_batch: Tensor | None = None
     ) -> Tensor:
-        total = functional.binary_cross_entropy_with_logits(
-            outputs["logits"].float(), labels.float(), pos_weight=self._weight.to(labels.device), reduction="sum"
-        )
+        logits, labels = outputs["logits"].float(), labels.float()
+        if self._kind == "asymmetric":
+            doubt = (torch.sigmoid(logits) - 0.05).clamp(min=0)
+            negative = doubt**2 * torch.log1p(-doubt)
+            total = -(labels * functional.logsigmoid(logits) + (1 - labels) * negative).sum()
+        else:
+            weight = self._weight.to(labels.device)
+            total = functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weight, reduction="sum")
         # With gradient accumulation the decisions of all its batches count, not those of this one.
         return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from chatiquette.taxonomy import LANGUAGES
 
+from .behaviour import BehaviouralTest, behaviour_files
 from .conversations import Conversation
 from .lines import Fault, Located, Record, parse
 from .messages import Message
@@ -73,6 +74,8 @@ def validate(data: Path) -> tuple[DataSet, list[Fault]]:
         for (other_split, other), (split, one) in copies
         if split != other_split
     ]
+    for path in behaviour_files(data) if (data / "behaviour").is_dir() else ():
+        _read(path, BehaviouralTest, faults)
     return DataSet(splits, conversations, copies), sorted(faults, key=lambda fault: (fault.path, fault.line))
 
 
@@ -86,7 +89,7 @@ def _read(path: Path, schema: type[Record], faults: list[Fault]) -> list[Located
     if not located and not found:
         faults.append(Fault(path, 0, "the file is empty"))
     for one in located:
-        lang = one.record.lang  # type: ignore[attr-defined]  # both schemas have it
+        lang = one.record.lang  # type: ignore[attr-defined]  # all schemas have it
         if lang != path.stem:
             faults.append(one.fault(f"lang: {lang!r} in the file of {path.stem!r}"))
     return located
@@ -113,7 +116,7 @@ def _repeated(records: list[Located[Record]], what: str, key: Callable[[Located[
 
 
 def _pairs(messages: list[Found]) -> list[Fault]:
-    """Checks that a pair has two members, alike in all but the text and the verdict on one category."""
+    """Checks that a pair has two members, alike in all but the text, or the context, and the verdict on one category."""
     members: dict[str, list[Found]] = defaultdict(list)
     for one in messages:
         if one.record.pair is not None:
@@ -124,7 +127,10 @@ def _pairs(messages: list[Found]) -> list[Fault]:
             faults += [one.fault(f"pair {pair!r} has {len(found)} member(s), not 2") for one in found]
             continue
         first, second = found
-        for field in ("lang", "role", "scenario", "context"):
+        fields = ["lang", "role", "scenario"]
+        if first.record.text != second.record.text:
+            fields.append("context")
+        for field in fields:
             if getattr(first.record, field) != getattr(second.record, field):
                 faults.append(second.fault(f"pair {pair!r}: {field} differs from {first.path}:{first.line}"))
         differing = {label.split(".")[0] for label in set(first.record.labels) ^ set(second.record.labels)}

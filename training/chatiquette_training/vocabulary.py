@@ -70,20 +70,21 @@ def select_pieces(pieces: Sequence[Piece], texts: Iterable[str]) -> list[int]:
 
 def _word_forms(language: str) -> list[str]:
     words = wordfreq.top_n_list(language, _ALL_WORDS)
-    forms: list[Callable[[str], str]] = [str, str.capitalize, _without_diacritics]
+    forms: list[Callable[[str], str]] = [str, str.capitalize, without_diacritics]
     common_forms: list[Callable[[str], str]] = [
         str.upper,
         lambda word: "(" + word,
         lambda word: "(" + word.capitalize(),
-        lambda word: _without_diacritics(word).capitalize(),
+        lambda word: without_diacritics(word).capitalize(),
     ]
     listed = [form(word) for form in forms for word in words]
     listed += [form(word) for form in common_forms for word in words[:_COMMON_WORDS]]
     return list(dict.fromkeys(listed))
 
 
-def _without_diacritics(word: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
+def without_diacritics(text: str) -> str:
+    """Returns the text as people type it on a keyboard without marks: ``mulțumesc`` becomes ``multumesc``."""
+    return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
 
 
 def _is_basic(piece: str) -> bool:

@@ -1,0 +1,167 @@
+"""Tells whether a model keeps its verdicts where it should, and changes them where it should."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm.auto import tqdm
+
+from chatiquette.taxonomy import LABEL_NAMES
+
+from .behaviour import INVARIANT, BehaviouralTest, behaviour_files
+from .dataset import load_split
+from .evaluation import Evaluation, evaluate
+from .lines import read
+from .messages import Message
+from .perturbations import toggle_end, type_badly
+from .scoring import probabilities
+from .vocabulary import without_diacritics
+
+_SEED = 0
+
+Rates = dict[str, dict[str, float]]
+"""Name of a test → language → share passed, 0 to 1."""
+
+
+def _hurried(text: str, draw: random.Random) -> str:
+    return type_badly(without_diacritics(text).lower(), draw)
+
+
+PERTURBATIONS: dict[str, Callable[[str, random.Random], str]] = {
+    "without diacritics": lambda text, _: without_diacritics(text),
+    "lower case": lambda text, _: text.lower(),
+    "typos": type_badly,
+    "final punctuation": lambda text, _: toggle_end(text),
+    "without diacritics, lower case, typos": _hurried,
+}
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What a model does to messages that were changed.
+
+    Attributes:
+        evaluations: "as written" or a perturbation → scores on the test split.
+        unchanged: perturbation → language → share of the messages that keep all their labels.
+        invariance: kind of behavioural test → language → share of the other messages of a group with the first one's labels.
+        not_faulted: kind of behavioural test → language → share of the messages without the labels that none may get.
+        direction: language → share of the contrast pairs in which each differing label is likelier where it belongs.
+        cases: what was counted: kind of test → language → how many.
+    """
+
+    evaluations: dict[str, Evaluation]
+    unchanged: Rates
+    invariance: Rates
+    not_faulted: Rates
+    direction: dict[str, float]
+    cases: dict[str, dict[str, int]]
+
+    def rows(self) -> list[list[str]]:
+        """Returns a table of all, headings first."""
+        languages = list(self.evaluations["as written"].messages)
+        written = self.evaluations["as written"].macro_f1
+        table = [["", *languages], ["macro F1 as written", *(f"{written[one].value:.3f}" for one in languages)]]
+        for name in PERTURBATIONS:
+            lost = [written[one].value - self.evaluations[name].macro_f1[one].value for one in languages]
+            table.append([f"macro F1 lost: {name}", *(f"{value:.3f}" for value in lost)])
+        shares = {
+            **{f"all labels kept: {name}": rate for name, rate in self.unchanged.items()},
+            **{f"same labels, other {name}": rate for name, rate in self.invariance.items()},
+            **{f"not faulted: {name}": rate for name, rate in self.not_faulted.items()},
+            "contrast pairs told apart": self.direction,
+        }
+        return table + [[name, *(f"{rate[one]:.1%}" for one in languages)] for name, rate in shares.items()]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns everything as JSON can hold it."""
+        return {
+            "macro_f1": {name: one.as_dict()["macro_f1"] for name, one in self.evaluations.items()},
+            "unchanged": self.unchanged,
+            "invariance": self.invariance,
+            "not_faulted": self.not_faulted,
+            "direction": self.direction,
+            "cases": self.cases,
+        }
+
+
+def robustness(model: Path, data: Path) -> Robustness:
+    """Runs `model`, a run or a bundle, on changed messages of the test split and on the behavioural tests.
+
+    A message that is faulted for its language keeps its typing: changing that would change what is right.
+
+    Args:
+        model: what is tested.
+        data: the data set's folder, with ``messages/test`` and ``behaviour``.
+
+    Raises:
+        DataError: the data has faults.
+        FileNotFoundError: the data set has no behavioural tests, or `model` is neither run nor bundle.
+    """
+    test = load_split(data, "test")
+    written = probabilities(model, test)
+    evaluations = {"as written": evaluate(test, written)}
+    unchanged: Rates = {}
+    typed = [i for i, message in enumerate(test) if "language.violated" not in message.labels]
+    for name, change in tqdm(PERTURBATIONS.items(), desc="changing the test split"):
+        draw = random.Random(_SEED)
+        changed = list(test)
+        for i in typed:
+            changed[i] = test[i].model_copy(update={"text": change(test[i].text, draw)})
+        found = probabilities(model, changed)
+        evaluations[name] = evaluate(test, found)
+        same = ((found >= 0.5) == (written >= 0.5)).all(axis=1)
+        unchanged[name] = _rates((test[i].lang, bool(same[i])) for i in typed)[0]
+    direction, pairs = _rates(_direction(test, written))
+    behaved = {kind: _rates(results) for kind, results in _behave(model, data).items()}
+    return Robustness(
+        evaluations,
+        unchanged,
+        {kind: behaved[kind][0] for kind in INVARIANT if kind in behaved},
+        {kind: shares for kind, (shares, _) in behaved.items() if kind not in INVARIANT},
+        direction,
+        {"contrast pairs": pairs, **{kind: counts for kind, (_, counts) in behaved.items()}},
+    )
+
+
+def _behave(model: Path, data: Path) -> dict[str, list[tuple[str, bool]]]:
+    """Returns kind of behavioural test → language and whether it was passed, one a message that was tested."""
+    tests = read(behaviour_files(data), BehaviouralTest)
+    decided = iter(probabilities(model, [message for test in tests for message in test.messages()]) >= 0.5)
+    passed: dict[str, list[tuple[str, bool]]] = defaultdict(list)
+    for test in tests:
+        rows = np.array([next(decided) for _ in test.texts])
+        if test.kind in INVARIANT:
+            results = (rows[1:] == rows[0]).all(axis=1)
+        else:
+            results = ~rows[:, [LABEL_NAMES.index(label) for label in test.never]].any(axis=1)
+        passed[test.kind] += [(test.lang, result) for result in results.tolist()]
+    return passed
+
+
+def _direction(messages: list[Message], found: npt.NDArray[np.float32]) -> Iterator[tuple[str, bool]]:
+    """Gives each contrast pair's language and whether every label that differs is likelier in the member that has it."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for i, message in enumerate(messages):
+        if message.pair is not None:
+            members[message.pair].append(i)
+    for i, j in members.values():
+        first, second = set(messages[i].labels), set(messages[j].labels)
+        columns = {label: LABEL_NAMES.index(label) for label in first ^ second}
+        higher = {label: bool(found[i, column] > found[j, column]) for label, column in columns.items()}
+        yield messages[i].lang, all(higher[label] == (label in first) for label in columns)
+
+
+def _rates(results: Iterable[tuple[str, bool]]) -> tuple[dict[str, float], dict[str, int]]:
+    """Returns language → share passed, and language → how many."""
+    by_language: dict[str, list[bool]] = defaultdict(list)
+    for language, passed in results:
+        by_language[language].append(passed)
+    shares = {language: float(np.mean(passed)) for language, passed in by_language.items()}
+    return shares, {language: len(passed) for language, passed in by_language.items()}
