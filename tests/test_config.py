@@ -76,3 +76,20 @@ def test_what_is_no_mapping_is_explained(tmp_path: Path) -> None:
         load(tmp_path / "twice.yaml")
     with pytest.raises(ConfigError, match="name: should match pattern"):
         load(ROOT / "configs" / "smoke.yaml", ("name=..",))
+
+
+def test_a_file_extends_another(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text((ROOT / "configs" / "default.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "deep").mkdir()
+    child = tmp_path / "deep" / "child.yaml"
+    child.write_text("extends: ../base.yaml\nname: child\noptimisation:\n  epochs: 3\n", encoding="utf-8")
+    base, extended = load(tmp_path / "base.yaml"), load(child, ("seed=1",))
+    assert (extended.name, extended.optimisation.epochs, extended.seed) == ("child", 3, 1)
+    assert extended.data == base.data
+    assert extended.optimisation.model_copy(update={"epochs": base.optimisation.epochs}) == base.optimisation
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("**/*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_of_the_project_is_sound(path: Path) -> None:
+    if path.parent.name != "accelerate":
+        assert load(path).name == path.stem

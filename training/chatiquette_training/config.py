@@ -59,6 +59,7 @@ class OptimisationConfig(_Strict):
 
     epochs: Annotated[int, Field(ge=1, le=1000)]
     batch_size: Annotated[int, Field(ge=1, le=4096)]
+    """Messages of one forward pass, over all processes together."""
     gradient_accumulation: Annotated[int, Field(ge=1, le=4096)]
     body_rate: Rate
     """Peak learning rate of the pretrained encoder."""
@@ -95,6 +96,8 @@ class Config(_Strict):
     data: DataConfig
     model: ModelConfig = ModelConfig()
     optimisation: OptimisationConfig
+    report_to: list[str] = []
+    """Trackers that transformers knows, such as wandb or mlflow, beside TensorBoard; install and sign in to them yourself."""
 
 
 class _Loader(yaml.SafeLoader):

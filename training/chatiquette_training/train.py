@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import yaml
+from accelerate import PartialState
 from scipy.special import expit
 from torch import Tensor
 from torch.nn import functional
@@ -70,7 +71,9 @@ def train(config: Config, resume: bool = False) -> Path:
         OSError: the base model can't be loaded.
     """
     run = RUNS / config.name
+    processes = PartialState()
     checkpoint = _checkpoint(run, config, resume)
+    processes.wait_for_everyone()  # or a slow process would find the run of a fast one
     set_seed(config.seed)
 
     data = Path(config.data.path)
@@ -90,17 +93,18 @@ def train(config: Config, resume: bool = False) -> Path:
     )
     validation_set = tokenise(validation_messages, tokenizer, config.data)
 
-    _describe(run, config)  # only now: a fault above leaves no run behind
+    if processes.is_main_process:
+        _describe(run, config)  # only now: a fault above leaves no run behind
     trainer = Trainer(
         model=model,
-        args=_arguments(run, config),
+        args=_arguments(run, config, processes.num_processes),
         data_collator=DataCollatorWithPadding(tokenizer),
         train_dataset=train_set,
         eval_dataset=validation_set.sort("length"),  # little padding
         processing_class=tokenizer,
         compute_loss_func=_Loss(labels, config.optimisation),
         compute_metrics=_Scores(),
-        callbacks=_callbacks(run, config.optimisation),
+        callbacks=_callbacks(run, config.optimisation, processes.is_main_process),
         optimizers=(_optimiser(model, config.optimisation), None),
     )
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -122,6 +126,7 @@ def train(config: Config, resume: bool = False) -> Path:
         "calibration": {"scale": calibration.scale.tolist(), "offset": calibration.offset.tolist()},
         "epochs": [entry for entry in trainer.state.log_history if "eval_macro_f1" in entry],
         "messages": {"train": len(train_messages), "validation": len(validation_messages)},
+        "seconds": round(trainer.state.log_history[-1]["train_runtime"]),
     }
     if trainer.is_world_process_zero():
         model.save_pretrained(run / "model")
@@ -181,12 +186,14 @@ def _describe(run: Path, config: Config) -> None:
     write_json(run / "environment.json", _environment(Path(config.data.path)))
 
 
-def _arguments(run: Path, config: Config) -> TrainingArguments:
+def _arguments(run: Path, config: Config, processes: int) -> TrainingArguments:
     settings = config.optimisation
+    if settings.batch_size % processes:
+        raise RunError(f"batch_size {settings.batch_size} can't be shared evenly by {processes} processes")
     return TrainingArguments(
         output_dir=str(run / "checkpoints"),
         num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=settings.batch_size // processes,
         per_device_eval_batch_size=64,
         gradient_accumulation_steps=settings.gradient_accumulation,
         warmup_steps=settings.warmup,
@@ -200,15 +207,19 @@ def _arguments(run: Path, config: Config) -> TrainingArguments:
         load_best_model_at_end=True,
         metric_for_best_model="macro_f1",
         logging_steps=25,
-        report_to="none",  # TensorBoard is attached by hand, to put its log beside the checkpoints
+        report_to=config.report_to or "none",  # TensorBoard is attached by hand, to put its log beside the checkpoints
+        run_name=config.name,
+        ddp_find_unused_parameters=False,
         seed=config.seed,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
     )
 
 
-def _callbacks(run: Path, settings: OptimisationConfig) -> list[TrainerCallback]:
-    callbacks: list[TrainerCallback] = [TensorBoardCallback(SummaryWriter(run / "tensorboard"))]
+def _callbacks(run: Path, settings: OptimisationConfig, logs: bool) -> list[TrainerCallback]:
+    callbacks: list[TrainerCallback] = []
+    if logs:
+        callbacks.append(TensorBoardCallback(SummaryWriter(run / "tensorboard")))
     if settings.weight_averaging:
         callbacks.append(_WeightAveraging(settings.weight_averaging))
     return callbacks
@@ -330,6 +341,7 @@ def _environment(data: Path) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
+        "processes": PartialState().num_processes,
         "packages": {name: metadata.version(name) for name in packages},
     }
 

@@ -1,0 +1,64 @@
+"""Experiments over several runs, and training in several processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import LANGUAGES, ROOT, chatiquette, environment
+
+SMOKE = ROOT / "configs" / "smoke.yaml"
+
+
+def test_two_processes_learn_what_one_learns(run: Path, memorised: Path, tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
+    config = ROOT / "configs" / "accelerate" / "two-cpu-processes.yaml"
+    arguments = ["-m", "chatiquette", "train", SMOKE, f"data.path={memorised}", "optimisation.epochs=16"]
+    result = subprocess.run(
+        [*launch, config, *arguments], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    two = tmp_path / "runs" / "smoke"
+    assert json.loads((two / "environment.json").read_text(encoding="utf-8"))["processes"] == 2
+    alone, together = (
+        json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["validation"]["calibrated"]
+        for folder in (run, two)
+    )
+    assert together["micro_f1"] == pytest.approx(alone["micro_f1"], abs=0.1)
+
+
+def test_the_ladder_ranks_configurations(memorised: Path, tmp_path: Path) -> None:
+    rungs = tmp_path / "rungs"
+    rungs.mkdir()
+    head = f"extends: {SMOKE}\ndata: {{path: {memorised}, limit: 3}}\n"
+    rung = head + "name: {0}\nmodel: {{pooling: {1}, layers: 2}}\noptimisation: {{epochs: 1, {2}}}\n"
+    (rungs / "base.yaml").write_text(rung.format("base", "mean", "layer_decay: 0.8"), encoding="utf-8")
+    soft = "loss: asymmetric, label_smoothing: 0.1, weight_averaging: 0.5, teachers: [runs/base-1]"
+    (rungs / "taught.yaml").write_text(rung.format("taught", "first", soft), encoding="utf-8")
+    arguments = ("ladder", rungs, "--seed", "1", "--seed", "2", "--output", "out")
+    result = chatiquette(*arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    scores = json.loads((tmp_path / "out" / "ladder.json").read_text(encoding="utf-8"))
+    assert scores.keys() == {"TF-IDF", "base", "taught"}
+    assert [len(scores["taught"][language]) for language in LANGUAGES] == [2] * 4
+    assert (tmp_path / "out" / "ladder.png").stat().st_size > 5_000
+    assert "| base | 2 |" in (tmp_path / "out" / "ladder.md").read_text(encoding="utf-8")
+
+
+def test_the_cross_lingual_matrix_trains_on_parts_of_equal_size(memorised: Path, tmp_path: Path) -> None:
+    quick = ("model.layers=1", "optimisation.epochs=1", "data.limit=6", f"data.path={memorised}", "name=cross")
+    result = chatiquette("cross-lingual", SMOKE, *quick, "--output", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    matrix = json.loads((tmp_path / "out" / "cross_lingual.json").read_text(encoding="utf-8"))
+    assert list(matrix)[:5] == ["en", "ro", "sk", "fi", "ro+sk+fi"]
+    assert len(matrix) == 9
+    counts = {
+        json.loads(path.read_text(encoding="utf-8"))["messages"]["train"]
+        for path in (tmp_path / "runs").glob("cross-*/metrics.json")
+    }
+    assert counts <= {6, 8}, "four times 1.5 messages are rounded"
+    assert (tmp_path / "out" / "cross_lingual.png").stat().st_size > 5_000
