@@ -53,7 +53,15 @@ def test_every_language_has_every_behavioural_test() -> None:
 
 def test_a_group_that_tests_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "behaviour").mkdir()
-    group = {"id": "a", "lang": "en", "kind": "names", "role": "agent", "context": None, "texts": ["Hi Ann"], "never": []}
+    group = {
+        "id": "a",
+        "lang": "en",
+        "kind": "names",
+        "role": "agent",
+        "context": None,
+        "texts": ["Hi Ann"],
+        "never": [],
+    }
     (tmp_path / "behaviour" / "en.jsonl").write_text(json.dumps(group) + "\n", encoding="utf-8")
     result = chatiquette("data", "validate", tmp_path, cwd=tmp_path)
     assert result.returncode == 1
@@ -81,7 +89,12 @@ def test_the_robustness_suite_measures_the_shipped_model(tmp_path: Path) -> None
 
 
 def test_the_model_is_held_against_other_peoples_data(tmp_path: Path) -> None:
-    rows = ["text,rude", *['"Thank you so much, you are very kind.",no'] * 6, *["Shut up you idiot.,yes"] * 5, "Hm,maybe"]
+    rows = [
+        "text,rude",
+        *['"Thank you so much, you are very kind.",no'] * 6,
+        *["Shut up you idiot.,yes"] * 5,
+        "Hm,maybe",
+    ]
     (tmp_path / "theirs.csv").write_text("\n".join(rows), encoding="utf-8")
     values = ("--column", "rude", "--positive", "yes", "--negative", "no")
     result = chatiquette("external", "theirs.csv", "politeness.violated", *values, cwd=tmp_path)

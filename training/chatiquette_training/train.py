@@ -33,7 +33,6 @@ from transformers import (
 from transformers.integrations import TensorBoardCallback
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from chatiquette.bundle import sha256
 from chatiquette.taxonomy import LABEL_NAMES
 
 from .backbone import load_backbone
@@ -43,7 +42,7 @@ from .dataset import TrainSet, load_split, load_train, targets, tokenise
 from .messages import Message
 from .model import EtiquetteModel, predict_logits
 from .scoring import possible, probabilities
-from .validation import SPLITS, files
+from .validation import SPLITS
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -357,9 +356,16 @@ def _commit() -> str | None:
 
 
 def data_hash(data: Path) -> str:
-    """Returns one SHA-256 for the data set's files: of their names and sums."""
-    listed = [f"{sha256(path)}  {path.relative_to(data)}" for split in SPLITS for path in files(data, split)]
-    return hashlib.sha256("\n".join(listed).encode()).hexdigest()
+    """Returns one SHA-256 of all that training and scoring read of the data set's messages.
+
+    Raises:
+        DataError: the data has faults.
+    """
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for one in load_split(data, split):
+            digest.update(json.dumps([split, one.lang, one.role, one.context, one.text, one.labels]).encode())
+    return digest.hexdigest()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
