@@ -6,10 +6,10 @@ RUN    := runs/default
 SHIPPED := inference/chatiquette/model
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check model results curve report benchmark clean
+.PHONY: help demo test check model results curve ladder cross-lingual report benchmark clean
 
 help:  ## Show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(LIGHT)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(LIGHT)
@@ -40,12 +40,19 @@ model: $(FULL)/ready  ## Train, calibrate and export the shipped model from conf
 	$(FULL)/bin/chatiquette train configs/default.yaml $(if $(wildcard $(RUN)/config.yaml),--resume)
 	$(FULL)/bin/chatiquette export $(RUN) $(SHIPPED) --slim
 
-results: $(FULL)/ready  ## Score the shipped model on the test split and on the conversations, into docs/results
+results: $(FULL)/ready  ## Score the shipped model on test, changed messages and conversations, into docs/results
 	$(FULL)/bin/chatiquette evaluate $(SHIPPED) data/messages/test --baseline data/messages/train --output docs/results
 	$(FULL)/bin/chatiquette evaluate $(SHIPPED) data/conversations --output docs/results/conversations
+	$(FULL)/bin/chatiquette robustness $(SHIPPED) data --output docs/results
 
 curve: $(FULL)/ready  ## Train on 25 and 50 % of train and plot the learning curve, into docs/results
 	$(FULL)/bin/chatiquette learning-curve configs/default.yaml data/messages/test --output docs/results
+
+ladder: $(FULL)/ready  ## Train every configuration in configs/experiments with three seeds and rank them, into docs/results
+	$(FULL)/bin/chatiquette ladder configs/experiments --output docs/results
+
+cross-lingual: $(FULL)/ready  ## Train on one, three and all languages and score on each, into docs/results
+	$(FULL)/bin/chatiquette cross-lingual configs/cross-lingual.yaml --output docs/results
 
 report: $(FULL)/ready  ## Describe the data set on a page with plots, docs/data/index.html
 	$(FULL)/bin/chatiquette data report --output docs/data

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chatiquette.taxonomy import LANGUAGES, Role
+from chatiquette.taxonomy import Role
 
 from .messages import Labels, Language, Message, NonEmpty
 
@@ -60,5 +60,5 @@ class BehaviouralTest(BaseModel):
 
 
 def behaviour_files(data: Path) -> list[Path]:
-    """Returns the files of behavioural tests in the data set's folder `data`, one a language."""
-    return [data / "behaviour" / f"{language}.jsonl" for language in LANGUAGES]
+    """Returns the files of behavioural tests that the data set in the folder `data` has."""
+    return sorted((data / "behaviour").glob("*.jsonl"))

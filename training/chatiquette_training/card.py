@@ -6,12 +6,19 @@ from typing import Any
 
 from chatiquette.taxonomy import CATEGORIES, LABELS
 
-from .evaluation import Evaluation, markdown, summary_rows
+from .evaluation import markdown, summary_rows
 from .rendering import render
+from .robustness import AS_WRITTEN, Robustness
 
 
-def render_card(metadata: dict[str, Any], evaluation: Evaluation) -> str:
-    """Returns the card as Markdown with the model hub's front matter."""
+def render_card(metadata: dict[str, Any], robustness: Robustness) -> str:
+    """Returns the card as Markdown with the model hub's front matter.
+
+    Args:
+        metadata: what the bundle's ``metadata.json`` holds.
+        robustness: of the bundle, with its scores on the test split.
+    """
+    evaluation = robustness.evaluations[AS_WRITTEN]
     scores = [markdown(summary_rows({"int8": evaluation})), markdown(evaluation.label_rows())]
     flips, f1_loss = metadata["parity"]["flips"], metadata["parity"]["f1_loss"]
     parity = [
@@ -20,5 +27,11 @@ def render_card(metadata: dict[str, Any], evaluation: Evaluation) -> str:
         ["macro F1 lost", *(f"{loss:.4f}" for loss in f1_loss.values())],
     ]
     return render(
-        "card.md.jinja", metadata=metadata, scores=scores, parity=markdown(parity), categories=CATEGORIES, labels=LABELS
+        "card.md.jinja",
+        metadata=metadata,
+        scores=scores,
+        parity=markdown(parity),
+        robustness=markdown(robustness.rows()),
+        categories=CATEGORIES,
+        labels=LABELS,
     )

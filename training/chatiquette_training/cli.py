@@ -264,7 +264,7 @@ def cross_lingual(config: Path, overrides: tuple[str, ...], output: Path) -> Non
     cross_lingual.json and cross_lingual.png.
 
     \b
-    chatiquette cross-lingual configs/experiments/base.yaml name=cross --output docs/results
+    chatiquette cross-lingual configs/cross-lingual.yaml --output docs/results
     """
     from .config import load
 

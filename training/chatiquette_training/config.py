@@ -32,7 +32,7 @@ class DataConfig(_Strict):
     max_length: Annotated[int, Field(ge=16, le=512)]
     """Tokens of message and context together; the longer of the two is cut first."""
     limit: Annotated[int, Field(ge=1)] | None
-    """At most this many messages a language and split; null takes all."""
+    """At most this many messages a language of train and of validation, the first; null takes all."""
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the train messages, drawn in each language; a larger share holds every smaller one."""
     train_languages: Annotated[list[Language], Field(min_length=1)] = list(get_args(Language))

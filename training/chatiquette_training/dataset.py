@@ -77,7 +77,6 @@ class TrainSet(torch.utils.data.Dataset[dict[str, Any]]):
 
     Args:
         labels: float32 ``[messages, 23]``, 0 to 1.
-        seed: of the changes.
     """
 
     def __init__(
@@ -86,23 +85,23 @@ class TrainSet(torch.utils.data.Dataset[dict[str, Any]]):
         labels: npt.NDArray[np.float32],
         tokenizer: PreTrainedTokenizerBase,
         config: DataConfig,
-        seed: int,
     ) -> None:
         self._messages, self._labels, self._tokenizer, self._config = messages, labels, tokenizer, config
-        self._draw = random.Random(seed)
 
     def __len__(self) -> int:
         return len(self._messages)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         message = self._messages[row]
+        # From torch's generator, whose state a checkpoint keeps: a resumed run sees what an undisturbed one does.
+        draw = random.Random(int(torch.randint(2**31, ())))
         text, context = message.text, message.context if self._config.context else None
-        if self._draw.random() < self._config.context_dropout:
+        if draw.random() < self._config.context_dropout:
             context = None
         # A message that is faulted for its typing must keep it.
-        if "language.violated" not in message.labels and self._draw.random() < self._config.augmentation:
-            text = type_in_a_hurry(text, self._draw)
-            context = context and type_in_a_hurry(context, self._draw)
+        if "language.violated" not in message.labels and draw.random() < self._config.augmentation:
+            text = type_in_a_hurry(text, draw)
+            context = context and type_in_a_hurry(context, draw)
         return {**_encode(self._tokenizer, text, context, self._config.max_length), "labels": self._labels[row]}
 
 

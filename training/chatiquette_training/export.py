@@ -41,7 +41,7 @@ from .evaluation import evaluate
 from .messages import Message
 from .model import EtiquetteModel, predict_logits
 from .quantization import quantize
-from .scoring import probabilities
+from .robustness import AS_WRITTEN, robustness
 from .train import environment_of, write_json
 from .validation import SPLITS
 
@@ -97,7 +97,7 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
     """Writes the run's calibrated model to the folder `target` and returns it.
 
     The float32 graph is compared with PyTorch and the int8 graph with the float32 one, in each language; the test split
-    is scored once, for the model card.
+    is scored once, as written and changed, for the model card.
 
     Args:
         run: a folder that ``chatiquette train`` wrote.
@@ -116,6 +116,7 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
     environment = environment_of(run, config)
     split = {name: load_split(Path(config.data.path), name, config.data.limit) for name in SPLITS}
     split["train"] = load_train(config.data)
+    split["test"] = load_split(Path(config.data.path), "test")
     model = EtiquetteModel.from_pretrained(run / "model", attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
 
@@ -139,11 +140,13 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
             (folder / GRAPH).unlink()
             (folder / WEIGHTS).unlink()
         _write_checksums(folder)
-        evaluation = evaluate(split["test"], probabilities(folder, split["test"]))
-        metadata["test"] = evaluation.as_dict()
+        found = robustness(folder, Path(config.data.path))
+        metadata["test"] = found.evaluations[AS_WRITTEN].as_dict()
+        metadata["robustness"] = found.as_dict()
+        metadata["bytes"] = {name: (folder / name).stat().st_size for name in (QUANTIZED_GRAPH, TOKENIZER)}
         _advance(progress, "writing the card")
         write_json(folder / METADATA, metadata)
-        (folder / CARD).write_text(render_card(metadata, evaluation), encoding="utf-8")
+        (folder / CARD).write_text(render_card(metadata, found), encoding="utf-8")
         _write_checksums(folder)
         if target.exists():
             shutil.rmtree(target)
@@ -248,6 +251,7 @@ def _metadata(
         },
         "validation": metrics["validation"],
         "calibration": metrics["calibration"],
+        "seconds": metrics["seconds"],
         "parity": asdict(parity),
         "cpu": _cpu(),
     }

@@ -24,6 +24,7 @@ from .perturbations import toggle_end, type_badly
 from .scoring import probabilities
 from .vocabulary import without_diacritics
 
+AS_WRITTEN = "as written"
 _SEED = 0
 
 Rates = dict[str, dict[str, float]]
@@ -65,8 +66,8 @@ class Robustness:
 
     def rows(self) -> list[list[str]]:
         """Returns a table of all, headings first."""
-        languages = list(self.evaluations["as written"].messages)
-        written = self.evaluations["as written"].macro_f1
+        languages = list(self.evaluations[AS_WRITTEN].messages)
+        written = self.evaluations[AS_WRITTEN].macro_f1
         table = [["", *languages], ["macro F1 as written", *(f"{written[one].value:.3f}" for one in languages)]]
         for name in PERTURBATIONS:
             lost = [written[one].value - self.evaluations[name].macro_f1[one].value for one in languages]
@@ -77,7 +78,11 @@ class Robustness:
             **{f"not faulted: {name}": rate for name, rate in self.not_faulted.items()},
             "contrast pairs told apart": self.direction,
         }
-        return table + [[name, *(f"{rate[one]:.1%}" for one in languages)] for name, rate in shares.items()]
+        return table + [
+            [name, *(f"{rate[one]:.1%}" if one in rate else "–" for one in languages)]
+            for name, rate in shares.items()
+            if rate
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns everything as JSON can hold it."""
@@ -94,7 +99,8 @@ class Robustness:
 def robustness(model: Path, data: Path) -> Robustness:
     """Runs `model`, a run or a bundle, on changed messages of the test split and on the behavioural tests.
 
-    A message that is faulted for its language keeps its typing: changing that would change what is right.
+    A message that is faulted for its language keeps its typing: changing that would change what is right. A data set
+    without behavioural tests or contrast pairs has none of their figures.
 
     Args:
         model: what is tested.
@@ -102,11 +108,11 @@ def robustness(model: Path, data: Path) -> Robustness:
 
     Raises:
         DataError: the data has faults.
-        FileNotFoundError: the data set has no behavioural tests, or `model` is neither run nor bundle.
+        FileNotFoundError: `model` is neither run nor bundle.
     """
     test = load_split(data, "test")
     written = probabilities(model, test)
-    evaluations = {"as written": evaluate(test, written)}
+    evaluations = {AS_WRITTEN: evaluate(test, written)}
     unchanged: Rates = {}
     typed = [i for i, message in enumerate(test) if "language.violated" not in message.labels]
     for name, change in tqdm(PERTURBATIONS.items(), desc="changing the test split"):

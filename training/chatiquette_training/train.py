@@ -88,7 +88,6 @@ def train(config: Config, resume: bool = False) -> Path:
         _soft(labels, train_messages, config.optimisation),
         tokenizer,
         config.data,
-        config.seed,
     )
     validation_set = tokenise(validation_messages, tokenizer, config.data)
 

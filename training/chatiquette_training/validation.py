@@ -74,7 +74,7 @@ def validate(data: Path) -> tuple[DataSet, list[Fault]]:
         for (other_split, other), (split, one) in copies
         if split != other_split
     ]
-    for path in behaviour_files(data) if (data / "behaviour").is_dir() else ():
+    for path in behaviour_files(data):
         _read(path, BehaviouralTest, faults)
     return DataSet(splits, conversations, copies), sorted(faults, key=lambda fault: (fault.path, fault.line))
 
