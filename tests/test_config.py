@@ -92,3 +92,9 @@ def test_a_file_extends_another(tmp_path: Path) -> None:
     assert (extended.name, extended.optimisation.epochs, extended.seed) == ("child", 3, 1)
     assert extended.data == base.data
     assert extended.optimisation.model_copy(update={"epochs": base.optimisation.epochs}) == base.optimisation
+    (tmp_path / "base.yaml").write_text("extends: deep/child.yaml\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="extends itself"):
+        load(child)
+    child.write_text("extends: [a]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="should be the name of a file"):
+        load(child)

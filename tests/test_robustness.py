@@ -101,14 +101,14 @@ def test_the_model_is_held_against_other_peoples_data(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert re.search(r"auroc\s*│ 1\.000 \(1\.00–1\.00\)", result.stdout)
     assert "5 rows with the label, 6 without, 1 left out" in result.stdout
-    assert "a row whose rude is 'maybe'" in result.stderr
+    assert "left out, 1 ×: rude is 'maybe'" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("label", "column", "said"),
     [
         ("politness.violated", "rude", "did you mean 'politeness.violated'?"),
-        ("politeness.violated", "rudeness", "has no column 'rudeness'; it has text, rude"),
+        ("politeness.violated", "rudeness", "1 × no value in the column 'rudeness'"),
         ("politeness.violated", "rude", "no row is positive"),
     ],
 )

@@ -16,7 +16,8 @@ import yaml
 from scipy.special import expit
 from sklearn.metrics import f1_score
 
-from chatiquette_training.calibration import expected_calibration_error, fit
+from chatiquette_training.calibration import expected_calibration_error, fit, reliability
+from chatiquette_training.scoring import uncalibrated
 from chatiquette_training.train import METRIC
 
 from .conftest import COMMAND, DATA, ROOT, chatiquette, environment
@@ -97,12 +98,35 @@ def test_evaluate_scores_a_run_and_a_bundle(run: Path, bundle: Path, memorised: 
         assert result.returncode == 0, result.stderr
         assert "closure.violated" in result.stdout
         assert "TF-IDF baseline" in result.stdout
+        page = (tmp_path / model.name / "index.html").read_text(encoding="utf-8")
+        for plot in ("f1.png", "precision_recall.png", "reliability.png"):
+            assert f'src="{plot}"' in page
+            assert (tmp_path / model.name / plot).stat().st_size > 10_000
+        assert "followed → violated" in (tmp_path / model.name / "results.md").read_text(encoding="utf-8")
+        for line in (tmp_path / model.name / "errors.jsonl").read_text(encoding="utf-8").splitlines():
+            error = json.loads(line)
+            assert error["given"] != (error["probability"] >= 0.5)
         scores[model] = json.loads((tmp_path / model.name / "metrics.json").read_text(encoding="utf-8"))["model"]
     for language, (value, low, high) in scores[bundle]["macro_f1"].items():
         assert low <= value <= high
         assert abs(value - scores[run]["macro_f1"][language][0]) < 0.02
     nothing = chatiquette("evaluate", tmp_path, memorised / "messages" / "test", cwd=tmp_path)
     assert "neither a bundle nor a finished run" in nothing.stderr
+
+
+def test_what_calibration_did_can_be_undone(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    scale, offset = (np.array(metrics["calibration"][name]) for name in ("scale", "offset"))
+    logits = np.random.default_rng(0).normal(0, 2, (5, 23))
+    found = uncalibrated(run, expit(scale * logits + offset).astype(np.float32))
+    np.testing.assert_allclose(found, expit(logits), atol=1e-3)
+
+
+def test_reliability_counts_certainty_and_emptiness() -> None:
+    said, held, counts = reliability(np.array([1.0, 0.04, 0.06], np.float32), np.array([1, 0, 1], np.float32))
+    assert counts.tolist() == [2, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert (said[0], held[0], said[-1], held[-1]) == (pytest.approx(0.05), 0.5, 1, 1)
+    assert np.isnan(said[5])
 
 
 def test_the_metric_agrees_with_scikit_learn() -> None:

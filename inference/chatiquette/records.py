@@ -175,6 +175,7 @@ def _record(fields: Any, source: str, number: int) -> Record | BadLine:
         return BadLine(source, number, f'"text" should be a string, got {text!r:.40}')
     if context is not None and not isinstance(context, str):
         return BadLine(source, number, f'"context" should be a string or null, got {context!r:.40}')
+    role = role.strip().lower() if isinstance(role, str) else role
     if role is not None and role not in ROLES:
         return BadLine(source, number, f'"role" should be "agent", "customer" or null, got {role!r:.40}')
     return Record(text, context, role, fields)

@@ -46,7 +46,7 @@ def data() -> None:
 @click.argument("folder", type=_FOLDER, default=Path("data"))
 @_guarded
 def validate(folder: Path) -> None:
-    """Checks a data set: FOLDER holds messages/SPLIT/LANGUAGE.jsonl and, if you like, conversations/LANGUAGE.jsonl.
+    """Checks a data set: FOLDER holds messages/SPLIT/LANGUAGE.jsonl and, if you like, conversations and behaviour.
 
     The splits are train, validation and test. Every fault is named with its file and line: bad JSON, missing or unknown
     fields, unknown labels, two verdicts in one category, repeated ids and texts, contrast pairs that are none, and
@@ -329,7 +329,7 @@ def robustness(model: Path, data: Path, output: Path | None) -> None:
     """Tests whether MODEL, a run or a bundle, keeps its verdicts where nothing that matters has changed.
 
     The data set in the folder DATA needs messages/test, of which diacritics, case, typos and punctuation are changed and
-    whose contrast pairs must be told apart; and behaviour/LANGUAGE.jsonl, groups of messages in which only a name, a
+    whose contrast pairs must be told apart; and may have behaviour/LANGUAGE.jsonl, groups of messages in which only a name, a
     gender, a nationality, a brand or a number differs, or in which identities, complaints and dialects must not be faulted.
 
     \b
@@ -384,11 +384,11 @@ def external(
     from .external import check
 
     found = check(EtiquetteClassifier.load(model), file, label, column, positive, negative)
-    for line in found.skipped:
-        click.echo(f"left out: {line}", err=True)
+    for reason, count in found.skipped.most_common():
+        click.echo(f"left out, {count} ×: {reason}", err=True)
     rows = [[label, "value (95 % interval)"], *([name, str(score)] for name, score in found.scores.items())]
     Console().print(table(rows))
-    click.echo(f"{found.positive} rows with the label, {found.negative} without, {len(found.skipped)} left out")
+    click.echo(f"{found.positive} rows with the label, {found.negative} without, {found.skipped.total()} left out")
 
 
 @click.command()

@@ -136,15 +136,21 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     return config
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path.resolve() in extended_by:
+        raise ConfigError(f"{path}: extends itself")
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: should hold keys and values, such as `name: default`")
-    base = values.pop("extends", None)
-    return values if base is None else _merged(_read(path.parent / str(base)), values)
+    if "extends" not in values:
+        return values
+    base = values.pop("extends")
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends: should be the name of a file, got {base!r}")
+    return _merged(_read(path.parent / base, (*extended_by, path.resolve())), values)
 
 
 def _merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

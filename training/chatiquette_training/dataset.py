@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
+from chatiquette.taxonomy import CUSTOMER_LABELS, LABEL_NAMES, LANGUAGES
 
 from .config import DataConfig
 from .conversations import Conversation
@@ -20,6 +20,9 @@ from .lines import parse, read
 from .messages import Message
 from .perturbations import type_in_a_hurry
 from .validation import files
+
+NOT_COUNTED = -100.0
+"""Stands for the truth of a decision that doesn't count, as everywhere in torch and transformers."""
 
 
 def load_train(config: DataConfig) -> list[Message]:
@@ -72,6 +75,13 @@ def targets(messages: list[Message]) -> npt.NDArray[np.float32]:
     return np.array([[name in message.labels for name in LABEL_NAMES] for message in messages], np.float32)
 
 
+def possible(messages: list[Message]) -> npt.NDArray[np.bool_]:
+    """Tells which labels each message can show, ``[messages, 23]``: a customer's few, an agent's all."""
+    customers_can = np.array([label in CUSTOMER_LABELS for label in LABEL_NAMES])
+    agents = np.array([message.role == "agent" for message in messages], bool)
+    return np.asarray(agents[:, None] | customers_can)
+
+
 class TrainSet(torch.utils.data.Dataset[dict[str, Any]]):
     """Train messages, tokenised anew each time, so that each epoch may show them otherwise: see `DataConfig`.
 
@@ -106,11 +116,14 @@ class TrainSet(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def tokenise(messages: list[Message], tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> Dataset:
-    """Returns a data set with the columns `input_ids`, `attention_mask`, `labels` and `length` (tokens)."""
+    """Returns a data set with the columns `input_ids`, `attention_mask`, `labels` and `length` (tokens).
+
+    Labels are 1 where they hold, 0 where they don't, and -100, which losses and scores leave out, where they can't.
+    """
     columns = {
         "text": [message.text for message in messages],
         "context": [message.context if config.context else None for message in messages],
-        "labels": list(targets(messages)),
+        "labels": list(np.where(possible(messages), targets(messages), np.float32(NOT_COUNTED))),
     }
 
     def encode(row: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
 
 from .calibration import expected_calibration_error
-from .dataset import targets
+from .dataset import possible, targets
 from .messages import Message
 
 FloatArray = npt.NDArray[np.float32]
@@ -41,7 +41,7 @@ class Evaluation:
         macro_f1: language → mean F1 over the labels that occur.
         label_f1: label → language → F1; a label that neither occurs nor is predicted has none.
         support: label → language → how many messages have the label.
-        ece: language → expected calibration error.
+        ece: language → expected calibration error of the decisions that are asked of the message's writer.
         messages: language → how many messages were scored.
     """
 
@@ -81,7 +81,7 @@ def evaluate(messages: list[Message], probabilities: FloatArray) -> Evaluation:
     scenarios, since the messages of one scenario resemble each other. A label that neither occurs nor is predicted is
     left out of the mean.
     """
-    truth = targets(messages).astype(bool)
+    truth, can_be = targets(messages).astype(bool), possible(messages)
     present = [language for language in LANGUAGES if any(message.lang == language for message in messages)]
     macro, ece, counts = {}, {}, {}
     by_label: dict[str, dict[str, Score]] = {label: {} for label in LABEL_NAMES}
@@ -91,7 +91,10 @@ def evaluate(messages: list[Message], probabilities: FloatArray) -> Evaluation:
         scenarios = [messages[i].scenario for i in rows]
         f1, resampled = _bootstrap(truth[rows], probabilities[rows] >= 0.5, scenarios)
         macro[language] = _score(float(np.nanmean(f1)), np.nanmean(resampled, axis=1))
-        ece[language] = expected_calibration_error(probabilities[rows], truth[rows].astype(np.float32))
+        counted = can_be[rows]
+        ece[language] = expected_calibration_error(
+            probabilities[rows][counted], truth[rows][counted].astype(np.float32)
+        )
         counts[language] = len(rows)
         for i, label in enumerate(LABEL_NAMES):
             if not np.isnan(f1[i]):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from chatiquette.taxonomy import CATEGORIES, LABEL_NAMES
 
-from .dataset import targets
+from .dataset import possible, targets
 from .evaluation import Evaluation, markdown, summary_rows
 from .messages import Message
 from .plots import NAMES, plot_heat_maps, plot_precision_recall, plot_reliability
@@ -43,7 +43,7 @@ def write_evaluation(
         before: the same before calibration.
     """
     model = next(iter(evaluations.values()))
-    truth = targets(messages)
+    truth, counted = targets(messages), possible(messages)
     confusion = confusions(messages, probabilities)
     errors = worst_errors(messages, probabilities)
     rows = {language: np.array([message.lang == language for message in messages]) for language in model.messages}
@@ -67,7 +67,9 @@ def write_evaluation(
     plot_reliability(
         target / "reliability.png",
         {
-            title: {language: (found[here], truth[here]) for language, here in rows.items()}
+            title: {
+                language: (found[here][counted[here]], truth[here][counted[here]]) for language, here in rows.items()
+            }
             for title, found in (("before calibration", before), ("after calibration", probabilities))
         },
     )
@@ -98,7 +100,8 @@ def confusions(messages: list[Message], probabilities: FloatArray) -> list[list[
     for category in CATEGORIES:
         counts = Counter(
             (one.get(category.id, _NOT_SHOWN), other.get(category.id, _NOT_SHOWN))
-            for one, other in zip(given, decided, strict=True)
+            for message, one, other in zip(messages, given, decided, strict=True)
+            if message.role == "agent" or category.customers
         )
         right = sum(count for (one, other), count in counts.items() if one == other)
         table.append([category.id, f"{right:,}", *(str(counts[mistake]) for mistake in mistakes)])

@@ -11,7 +11,7 @@ import numpy as np
 from chatiquette.taxonomy import LANGUAGES
 
 from .baseline import baseline_probabilities
-from .config import Config, load
+from .config import Config, ConfigError, load
 from .dataset import load_split, load_train
 from .evaluation import evaluate
 from .scoring import probabilities
@@ -55,7 +55,7 @@ def ladder(folder: Path, seeds: Sequence[int]) -> list[Rung]:
         The rungs, the best first.
 
     Raises:
-        ConfigError: a file is faulty.
+        ConfigError: a file is faulty, or they can't be compared.
         DataError: the data has faults.
         FileNotFoundError: the folder holds no configuration.
         RunError: a run of that name had other data or settings.
@@ -63,9 +63,14 @@ def ladder(folder: Path, seeds: Sequence[int]) -> list[Rung]:
     configs = [load(path) for path in sorted(folder.glob("*.yaml"))]
     if not configs:
         raise FileNotFoundError(f"{folder}: no .yaml files here")
-    first = configs[0].data
-    messages = load_split(Path(first.path), "validation", first.limit)
-    baseline = evaluate(messages, baseline_probabilities(load_train(first), messages))
+    names = [config.name for config in configs]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{folder}: every configuration needs a name of its own; there are {', '.join(names)}")
+    if len({(config.data.path, config.data.limit) for config in configs}) > 1:
+        raise ConfigError(f"{folder}: all configurations should have the same data.path and data.limit")
+    base = next((config for config in configs if config.name == BASE), configs[0]).data
+    messages = load_split(Path(base.path), "validation", base.limit)
+    baseline = evaluate(messages, baseline_probabilities(load_train(base), messages))
     rungs = [Rung("TF-IDF", {lang: [score.value] for lang, score in baseline.macro_f1.items()})]
     for config in configs:
         scores: dict[str, list[float]] = {lang: [] for lang in baseline.macro_f1}
@@ -93,7 +98,8 @@ def cross_lingual(config: Config) -> dict[str, dict[str, float]]:
     """Trains on each language alone, on the three others, and on all four, and scores each run on validation.
 
     Each run sees as many messages as the language alone has, so that only the languages differ: the three others give a
-    third each, all four a quarter. Runs are ``runs/<name>-<languages>``, reused where they are finished.
+    third each, all four a quarter, of the share that `config` sets. Runs are ``runs/<name>-<languages>``, reused where they
+    are finished.
 
     Returns:
         Languages trained on, joined by ``+`` → language tested → macro F1.
@@ -107,7 +113,9 @@ def cross_lingual(config: Config) -> dict[str, dict[str, float]]:
     others = [[language for language in LANGUAGES if language != one] for one in LANGUAGES]
     matrix = {}
     for languages in (*alone, *others, list(LANGUAGES)):
-        data = config.data.model_copy(update={"train_languages": languages, "train_share": 1 / len(languages)})
+        data = config.data.model_copy(
+            update={"train_languages": languages, "train_share": config.data.train_share / len(languages)}
+        )
         part = config.model_copy(update={"name": f"{config.name}-{'-'.join(languages)}", "data": data})
         scores = evaluate(messages, probabilities(trained(part), messages)).macro_f1
         matrix["+".join(languages)] = {language: score.value for language, score in scores.items()}

@@ -42,6 +42,7 @@ from .messages import Message
 from .model import EtiquetteModel, predict_logits
 from .quantization import quantize
 from .robustness import AS_WRITTEN, robustness
+from .scoring import probabilities, uncalibrated
 from .train import environment_of, write_json
 from .validation import SPLITS
 
@@ -113,6 +114,8 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
     if target.exists() and any(target.iterdir()) and not is_bundle(target):
         raise ExportError(f"{target}: exists and is no bundle; give another folder")
     config = Config.model_validate(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
+    if not config.data.context:
+        raise ExportError(f"{run}: was trained without context, which a bundle's users would give it")
     environment = environment_of(run, config)
     split = {name: load_split(Path(config.data.path), name, config.data.limit) for name in SPLITS}
     split["train"] = load_train(config.data)
@@ -140,8 +143,11 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
             (folder / GRAPH).unlink()
             (folder / WEIGHTS).unlink()
         _write_checksums(folder)
+        test = probabilities(folder, split["test"])
+        before = evaluate(split["test"], uncalibrated(folder, test))
         found = robustness(folder, Path(config.data.path))
         metadata["test"] = found.evaluations[AS_WRITTEN].as_dict()
+        metadata["test_ece_before_calibration"] = before.as_dict()["ece"]
         metadata["robustness"] = found.as_dict()
         metadata["bytes"] = {name: (folder / name).stat().st_size for name in (QUANTIZED_GRAPH, TOKENIZER)}
         _advance(progress, "writing the card")

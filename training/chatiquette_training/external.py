@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ SCORES = ("auroc", "average_precision", "f1", "precision", "recall")
 
 _RESAMPLES = 1000
 _SEED = 0
+_SHOWN = 40  # characters of a value
 
 
 class ExternalDataError(ValueError):
@@ -36,13 +38,13 @@ class ExternalCheck:
     Attributes:
         scores: name → score with its 95 % interval.
         positive, negative: how many rows were counted as either.
-        skipped: lines that could not be read, and rows of other values.
+        skipped: why lines and rows were left out → how many.
     """
 
     scores: dict[str, Score]
     positive: int
     negative: int
-    skipped: list[str]
+    skipped: Counter[str]
 
 
 def check(
@@ -61,35 +63,40 @@ def check(
         label: one of the 23, such as ``politeness.violated``.
         column: where the truth stands.
         positive: its values that mean that the label holds.
-        negative: its values that mean that it doesn't; empty takes all others.
+        negative: its values that mean that it doesn't; empty takes all others. A row without a value is left out.
 
     Returns:
         The scores; intervals are the 2.5 and 97.5 percentiles of 1,000 bootstrap resamples of the rows (Efron and
         Tibshirani 1993).
 
     Raises:
-        ExternalDataError: there is no such label or column, or one of the classes is empty.
+        ExternalDataError: there is no such label, another kind of file, or one of the classes is empty.
         OSError: the file can't be read.
     """
+    if file.suffix.lower() not in (".csv", ".jsonl"):
+        raise ExternalDataError(f"{file}: should be .csv or .jsonl")
     if label not in LABEL_NAMES:
         raise ExternalDataError(f"unknown label {label!r}{nearest(label, LABEL_NAMES)}")
     kept: list[Record] = []
     truth: list[bool] = []
-    skipped: list[str] = []
+    skipped: Counter[str] = Counter()
     for one in read((str(file),), Console(stderr=True)):
         if isinstance(one, BadLine):
-            skipped.append(str(one))
-        elif column not in one.fields:
-            raise ExternalDataError(f"{file}: has no column {column!r}; it has {', '.join(one.fields)}")
-        elif (value := str(one.fields[column])) in positive or not negative or value in negative:
+            skipped[str(one)] += 1
+        elif (value := one.fields.get(column)) is None or value == "":
+            skipped[f"no value in the column {column!r}"] += 1
+        elif str(value) in positive or not negative or str(value) in negative:
             kept.append(one)
-            truth.append(value in positive)
+            truth.append(str(value) in positive)
         else:
-            skipped.append(f"{file}: a row whose {column} is {value!r}")
+            skipped[f"{column} is {str(value)[:_SHOWN]!r}"] += 1
     references = np.array(truth, int)
     if not 0 < references.sum() < len(references):
         which = "positive" if not references.any() else "negative"
-        raise ExternalDataError(f"{file}: no row is {which} by the values given; see its column {column!r}")
+        reasons = "".join(f"\n  {count} × {reason}" for reason, count in skipped.most_common(5))
+        raise ExternalDataError(
+            f"{file}: no row is {which}; give the values of its column {column!r} by --positive and --negative{reasons}"
+        )
     found = classifier.predict_proba(
         [one.text for one in kept], [one.context for one in kept], [one.role or "agent" for one in kept]
     )

@@ -14,6 +14,8 @@ from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaPreTr
 
 from chatiquette.taxonomy import LABEL_NAMES
 
+from .config import ConfigError
+
 
 class EtiquetteModel(XLMRobertaPreTrainedModel):  # type: ignore[misc]
     """Scores the 23 labels of a message that is read together with its context.
@@ -35,9 +37,15 @@ class EtiquetteModel(XLMRobertaPreTrainedModel):  # type: ignore[misc]
     def from_backbone(
         cls, backbone: XLMRobertaModel, pooling: str = "mean", layers: int | None = None
     ) -> EtiquetteModel:
-        """Puts a fresh classification layer, all zeros, on a pretrained encoder, or on evenly spaced `layers` of it."""
+        """Puts a fresh classification layer, all zeros, on a pretrained encoder, or on evenly spaced `layers` of it.
+
+        Raises:
+            ConfigError: the encoder has fewer layers.
+        """
         config = XLMRobertaConfig.from_dict(backbone.config.to_dict())
         if layers is not None:
+            if layers > config.num_hidden_layers:
+                raise ConfigError(f"model.layers: {layers} of an encoder that has {config.num_hidden_layers}")
             kept = np.linspace(0, config.num_hidden_layers - 1, layers).round().astype(int)
             backbone.encoder.layer = nn.ModuleList([backbone.encoder.layer[i] for i in kept])
             config.num_hidden_layers = layers

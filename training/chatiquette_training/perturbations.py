@@ -25,7 +25,7 @@ def type_badly(text: str, draw: random.Random) -> str:
 
 
 def type_in_a_hurry(text: str, draw: random.Random) -> str:
-    """Applies some of: no diacritics, lower case, typos, no full stop or exclamation mark at the end, an emoji."""
+    """Applies some of: no diacritics, lower case, typos, another end, an emoji."""
     if draw.random() < 0.5:
         text = without_diacritics(text)
     if draw.random() < 0.5:

@@ -139,6 +139,8 @@ def robustness(model: Path, data: Path) -> Robustness:
 def _behave(model: Path, data: Path) -> dict[str, list[tuple[str, bool]]]:
     """Returns kind of behavioural test → language and whether it was passed, one a message that was tested."""
     tests = read(behaviour_files(data), BehaviouralTest)
+    if not tests:
+        return {}
     decided = iter(probabilities(model, [message for test in tests for message in test.messages()]) >= 0.5)
     passed: dict[str, list[tuple[str, bool]]] = defaultdict(list)
     for test in tests:
@@ -157,7 +159,7 @@ def _direction(messages: list[Message], found: npt.NDArray[np.float32]) -> Itera
     for i, message in enumerate(messages):
         if message.pair is not None:
             members[message.pair].append(i)
-    for i, j in members.values():
+    for i, j in (both for both in members.values() if len(both) == 2):
         first, second = set(messages[i].labels), set(messages[j].labels)
         columns = {label: LABEL_NAMES.index(label) for label in first ^ second}
         higher = {label: bool(found[i, column] > found[j, column]) for label, column in columns.items()}

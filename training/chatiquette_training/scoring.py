@@ -14,10 +14,9 @@ from transformers import AutoTokenizer
 
 from chatiquette import EtiquetteClassifier
 from chatiquette.bundle import METADATA, is_bundle
-from chatiquette.taxonomy import CUSTOMER_LABELS, LABEL_NAMES
 
 from .config import Config
-from .dataset import tokenise
+from .dataset import possible, tokenise
 from .messages import Message
 from .model import EtiquetteModel, predict_logits
 
@@ -52,17 +51,12 @@ def uncalibrated(model: Path, calibrated: npt.NDArray[np.float32]) -> npt.NDArra
     """Returns what the probabilities of a run or a bundle were before calibration, float32 ``[messages, 23]``.
 
     Raises:
-        FileNotFoundError: the folder is neither.
+        FileNotFoundError: the folder is neither, or was written before calibration was noted there.
     """
     described = model / (METADATA if is_bundle(model) else "metrics.json")
-    fitted = json.loads(described.read_text(encoding="utf-8"))["calibration"]
+    fitted = json.loads(described.read_text(encoding="utf-8")).get("calibration")
+    if fitted is None:
+        raise FileNotFoundError(f"{described}: has no calibration, an earlier version wrote it; train or export again")
     with np.errstate(divide="ignore"):  # 0 stays 0
         before = (logit(calibrated) - fitted["offset"]) / fitted["scale"]
     return np.asarray(expit(before), np.float32)
-
-
-def possible(messages: list[Message]) -> npt.NDArray[np.bool_]:
-    """Tells which labels each message can show, ``[messages, 23]``: a customer's few, an agent's all."""
-    customers_can = np.array([label in CUSTOMER_LABELS for label in LABEL_NAMES])
-    agents = np.array([message.role == "agent" for message in messages])
-    return np.asarray(agents[:, None] | customers_can)

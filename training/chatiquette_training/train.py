@@ -38,10 +38,10 @@ from chatiquette.taxonomy import LABEL_NAMES
 from .backbone import load_backbone
 from .calibration import expected_calibration_error, fit
 from .config import Config, OptimisationConfig
-from .dataset import TrainSet, load_split, load_train, targets, tokenise
+from .dataset import NOT_COUNTED, TrainSet, load_split, load_train, possible, targets, tokenise
 from .messages import Message
 from .model import EtiquetteModel, predict_logits
-from .scoring import possible, probabilities
+from .scoring import probabilities
 from .validation import SPLITS
 
 FloatArray = npt.NDArray[np.float32]
@@ -62,7 +62,8 @@ def train(config: Config, resume: bool = False) -> Path:
 
     Args:
         config: the whole truth of the run.
-        resume: continue an interrupted run from its last checkpoint, or from the start where there is none yet.
+        resume: continue an interrupted run from its last checkpoint, or from the start where there is none yet; a finished
+            one is left as it is.
 
     Raises:
         RunError: `resume` is False and the folder exists, or True and it doesn't, or had other data or settings.
@@ -72,6 +73,8 @@ def train(config: Config, resume: bool = False) -> Path:
     run = RUNS / config.name
     processes = PartialState()
     checkpoint = _checkpoint(run, config, resume)
+    if _finished(run):
+        return run
     processes.wait_for_everyone()  # or a slow process would find the run of a fast one
     set_seed(config.seed)
 
@@ -91,14 +94,15 @@ def train(config: Config, resume: bool = False) -> Path:
     )
     validation_set = tokenise(validation_messages, tokenizer, config.data)
 
+    arguments = _arguments(run, config, processes.num_processes)
     if processes.is_main_process:
         _describe(run, config)  # only now: a fault above leaves no run behind
     trainer = Trainer(
         model=model,
-        args=_arguments(run, config, processes.num_processes),
+        args=arguments,
         data_collator=DataCollatorWithPadding(tokenizer),
         train_dataset=train_set,
-        eval_dataset=validation_set.sort("length"),  # little padding
+        eval_dataset=validation_set,
         processing_class=tokenizer,
         compute_loss_func=_Loss(labels, config.optimisation),
         compute_metrics=_Scores(),
@@ -114,22 +118,23 @@ def train(config: Config, resume: bool = False) -> Path:
     counted = possible(validation_messages)
     calibration = fit(logits, truth, counted)
     calibration.fold_into(model.classifier)
-    calibrated = np.where(counted, calibration.scale * logits + calibration.offset, -np.inf)
     score = _Scores()
     metrics = {
         "validation": {
-            "uncalibrated": score.compute(np.where(counted, logits, -np.inf), truth),
-            "calibrated": score.compute(calibrated, truth),
+            "uncalibrated": score.compute(logits, truth, counted),
+            "calibrated": score.compute(calibration.scale * logits + calibration.offset, truth, counted),
         },
         "calibration": {"scale": calibration.scale.tolist(), "offset": calibration.offset.tolist()},
         "epochs": [entry for entry in trainer.state.log_history if "eval_macro_f1" in entry],
         "messages": {"train": len(train_messages), "validation": len(validation_messages)},
-        "seconds": round(trainer.state.log_history[-1]["train_runtime"]),
+        # Of an interrupted run nobody knows.
+        "seconds": None if checkpoint else round(trainer.state.log_history[-1]["train_runtime"]),
     }
     if trainer.is_world_process_zero():
         model.save_pretrained(run / "model")
         tokenizer.save_pretrained(run / "model")
         write_json(run / "metrics.json", metrics)
+    processes.wait_for_everyone()  # others may want to read what the main process writes
     return run
 
 
@@ -140,11 +145,11 @@ def trained(config: Config) -> Path:
         RunError: a run of that name had other data or settings.
         DataError: the data has faults.
     """
-    run = RUNS / config.name
-    if (run / "metrics.json").is_file():
-        _checkpoint(run, config, resume=True)  # refuses a run that is another one
-        return run
-    return train(config, resume=(run / "config.yaml").exists())
+    return train(config, resume=(RUNS / config.name / "config.yaml").exists())
+
+
+def _finished(run: Path) -> bool:
+    return (run / "metrics.json").is_file()
 
 
 def _checkpoint(run: Path, config: Config, resume: bool) -> str | None:
@@ -208,6 +213,8 @@ def _arguments(run: Path, config: Config, processes: int) -> TrainingArguments:
         report_to=config.report_to or "none",  # TensorBoard is attached by hand, to put its log beside the checkpoints
         run_name=config.name,
         ddp_find_unused_parameters=False,
+        # Several processes must draw one order to share: accelerate's own sampler knows nothing of lengths.
+        accelerator_config={"use_seedable_sampler": False},
         seed=config.seed,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
@@ -302,15 +309,17 @@ class _Loss:
         self, outputs: SequenceClassifierOutput, labels: Tensor, num_items_in_batch: Tensor | None = None
     ) -> Tensor:
         logits, labels = outputs["logits"].float(), labels.float()
+        counted = labels != NOT_COUNTED
+        labels = labels.clamp(min=0)
         if self._kind == "asymmetric":
             doubt = (torch.sigmoid(logits) - 0.05).clamp(min=0)
             negative = doubt**2 * torch.log1p(-doubt)
-            total = -(labels * functional.logsigmoid(logits) + (1 - labels) * negative).sum()
+            losses = -(labels * functional.logsigmoid(logits) + (1 - labels) * negative)
         else:
             weight = self._weight.to(labels.device)
-            total = functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weight, reduction="sum")
+            losses = functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weight, reduction="none")
         # With gradient accumulation the decisions of all its batches count, not those of this one.
-        return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+        return losses[counted].sum() / (counted.sum() if num_items_in_batch is None else num_items_in_batch)
 
 
 class _Scores:
@@ -320,14 +329,15 @@ class _Scores:
         self._metric = evaluate.load(str(METRIC))
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
-        scores = self.compute(np.asarray(prediction.predictions), np.asarray(prediction.label_ids))
+        truth = np.asarray(prediction.label_ids)
+        scores = self.compute(np.asarray(prediction.predictions), truth, truth != NOT_COUNTED)
         return {"macro_f1": scores["macro_f1"], "micro_f1": scores["micro_f1"], "ece": scores["ece"]}
 
-    def compute(self, logits: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> dict[str, Any]:
+    def compute(self, logits: FloatArray, truth: FloatArray, counted: npt.NDArray[np.bool_]) -> dict[str, Any]:
         probabilities = expit(logits)
-        scores = self._metric.compute(predictions=probabilities, references=truth.astype(int))
+        scores = self._metric.compute(predictions=probabilities * counted, references=(truth * counted).astype(int))
         scores["f1"] = dict(zip(LABEL_NAMES, scores["f1"], strict=True))
-        return {**scores, "ece": expected_calibration_error(probabilities, truth)}
+        return {**scores, "ece": expected_calibration_error(probabilities[counted], truth[counted])}
 
 
 def _environment(data: Path) -> dict[str, Any]:
@@ -355,7 +365,7 @@ def _commit() -> str | None:
 
 
 def data_hash(data: Path) -> str:
-    """Returns one SHA-256 of all that training and scoring read of the data set's messages.
+    """Returns one SHA-256 of all that models read of the data set's messages, and of their labels.
 
     Raises:
         DataError: the data has faults.
