@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Iterable
 from importlib import metadata
@@ -16,7 +17,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast, XLM
 
 from . import packaged_weights
 from .packaged_weights import PackagedWeights
-from .vocabulary import build_tokenizer, select_pieces
+from .vocabulary import build_tokenizer, common_pieces, used_pieces
 
 PACKAGED = "packaged"
 """The value of ``base_model`` that means the weights installed with the ``train`` extra."""
@@ -72,14 +73,15 @@ def load_backbone(base_model: str, texts: Iterable[str] = ()) -> tuple[XLMRobert
 
 def _cached(texts: list[str]) -> str:
     """Converts the packaged weights once per vocabulary and returns the folder."""
-    key = hashlib.sha256("\n".join([_RECIPE, metadata.version("wordfreq"), *texts]).encode()).hexdigest()[:16]
-    folder = _CACHE / f"{packaged_weights.PACKAGE}-{metadata.version(packaged_weights.PACKAGE)}-{key}"
+    sources = f"{packaged_weights.PACKAGE}-{metadata.version(packaged_weights.PACKAGE)}-{_RECIPE}-{metadata.version('wordfreq')}"
+    folder = _CACHE / f"{sources}-{hashlib.sha256(chr(10).join(texts).encode()).hexdigest()[:16]}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         weights = packaged_weights.read(packaged_weights.locate())
+        kept = {*_common(weights, _CACHE / f"{sources}.json"), *used_pieces(weights.pieces, [texts])}
         # Written beside its place and renamed, so that an interrupted conversion leaves nothing half done.
         with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            model, tokenizer = convert(weights, select_pieces(weights.pieces, texts))
+            model, tokenizer = convert(weights, sorted(kept))
             target = Path(temporary) / "backbone"
             model.save_pretrained(target)
             tokenizer.save_pretrained(target)
@@ -89,6 +91,16 @@ def _cached(texts: list[str]) -> str:
                 if not folder.exists():  # another run has made it meanwhile
                     raise
     return str(folder)
+
+
+def _common(weights: PackagedWeights, path: Path) -> list[int]:
+    """Returns the pieces that every vocabulary keeps; they take long to find, so they are found once."""
+    if not path.exists():
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            json.dump(common_pieces(weights.pieces), file)
+        Path(file.name).replace(path)
+    found: list[int] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def convert(weights: PackagedWeights, kept: list[int]) -> tuple[XLMRobertaModel, PreTrainedTokenizerFast]:

@@ -50,22 +50,28 @@ def build_tokenizer(pieces: Sequence[Piece]) -> Tokenizer:
     return tokenizer
 
 
-def select_pieces(pieces: Sequence[Piece], texts: Iterable[str]) -> list[int]:
-    """Returns the ids, ascending, of the pieces to keep.
+def common_pieces(pieces: Sequence[Piece]) -> list[int]:
+    """Returns the ids, ascending, of the pieces that text of the four languages commonly needs.
 
-    Kept are the special tokens; the digits, punctuation, emoji and Latin letters; every piece of up to three letters of the
+    These are the special tokens; the digits, punctuation, emoji and Latin letters; every piece of up to three letters of the
     four alphabets, from which rare names and abbreviations are put together; and every piece that the full tokenizer uses
     on the words that ``wordfreq`` lists for the four languages (as they are, capitalised, in capitals, after a bracket and
-    without diacritics) and on `texts`.
+    without diacritics).
     """
-    tokenizer = build_tokenizer(pieces)
     kept = {0, 1, 2, 3, len(pieces) - 1}
     kept.update(i for i, (piece, _) in enumerate(pieces) if _is_basic(piece.lstrip(_SPACE)))
-    batches = [list(texts), *(_word_forms(language) for language in LANGUAGES)]
-    for batch in tqdm(batches, desc="trimming the vocabulary", unit="list"):
+    words = [_word_forms(language) for language in LANGUAGES]
+    return sorted(kept | used_pieces(pieces, tqdm(words, desc="trimming the vocabulary", unit="language")))
+
+
+def used_pieces(pieces: Sequence[Piece], batches: Iterable[list[str]]) -> set[int]:
+    """Returns the ids of the pieces that the full tokenizer uses on the texts of all batches."""
+    tokenizer = build_tokenizer(pieces)
+    used: set[int] = set()
+    for batch in batches:
         for encoding in tokenizer.encode_batch(batch, add_special_tokens=False):
-            kept.update(encoding.ids)
-    return sorted(kept)
+            used.update(encoding.ids)
+    return used
 
 
 def _word_forms(language: str) -> list[str]:
