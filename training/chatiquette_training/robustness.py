@@ -28,7 +28,7 @@ AS_WRITTEN = "as written"
 _SEED = 0
 
 Rates = dict[str, dict[str, float]]
-"""Name of a test → language → share passed, 0 to 1."""
+"""Name of a test → language → mean result, 0 to 1."""
 
 
 def _hurried(text: str, draw: random.Random) -> str:
@@ -51,6 +51,7 @@ class Robustness:
     Attributes:
         evaluations: "as written" or a perturbation → scores on the test split.
         unchanged: perturbation → language → share of the messages that keep all their labels.
+        decisions: perturbation or kind of behavioural test → language → share of the 23 decisions on each message that are kept.
         invariance: kind of behavioural test → language → share of the other messages of a group with the first one's labels.
         not_faulted: kind of behavioural test → language → share of the messages without the labels that none may get.
         direction: language → share of the contrast pairs in which each differing label is likelier where it belongs.
@@ -59,6 +60,7 @@ class Robustness:
 
     evaluations: dict[str, Evaluation]
     unchanged: Rates
+    decisions: Rates
     invariance: Rates
     not_faulted: Rates
     direction: dict[str, float]
@@ -74,7 +76,9 @@ class Robustness:
             table.append([f"macro F1 lost: {name}", *(f"{value:.3f}" for value in lost)])
         shares = {
             **{f"all labels kept: {name}": rate for name, rate in self.unchanged.items()},
+            **{f"decisions kept: {name}": self.decisions[name] for name in self.unchanged},
             **{f"same labels, other {name}": rate for name, rate in self.invariance.items()},
+            **{f"same decisions, other {name}": self.decisions[name] for name in self.invariance},
             **{f"not faulted: {name}": rate for name, rate in self.not_faulted.items()},
             "contrast pairs told apart": self.direction,
         }
@@ -89,6 +93,7 @@ class Robustness:
         return {
             "macro_f1": {name: one.as_dict()["macro_f1"] for name, one in self.evaluations.items()},
             "unchanged": self.unchanged,
+            "decisions": self.decisions,
             "invariance": self.invariance,
             "not_faulted": self.not_faulted,
             "direction": self.direction,
@@ -114,6 +119,7 @@ def robustness(model: Path, data: Path) -> Robustness:
     written = probabilities(model, test)
     evaluations = {AS_WRITTEN: evaluate(test, written)}
     unchanged: Rates = {}
+    decisions: Rates = {}
     typed = [i for i, message in enumerate(test) if "language.violated" not in message.labels]
     for name, change in tqdm(PERTURBATIONS.items(), desc="changing the test split"):
         draw = random.Random(_SEED)
@@ -122,13 +128,19 @@ def robustness(model: Path, data: Path) -> Robustness:
             changed[i] = test[i].model_copy(update={"text": change(test[i].text, draw)})
         found = probabilities(model, changed)
         evaluations[name] = evaluate(test, found)
-        same = ((found >= 0.5) == (written >= 0.5)).all(axis=1)
-        unchanged[name] = _rates((test[i].lang, bool(same[i])) for i in typed)[0]
+        same = (found >= 0.5) == (written >= 0.5)
+        unchanged[name] = _rates((test[i].lang, same[i].all()) for i in typed)[0]
+        decisions[name] = _rates((test[i].lang, same[i].mean()) for i in typed)[0]
     direction, pairs = _rates(_direction(test, written))
-    behaved = {kind: _rates(results) for kind, results in _behave(model, data).items()}
+    behaved = {}
+    for kind, rows in _behave(model, data).items():
+        behaved[kind] = _rates((language, row.all()) for language, row in rows)
+        if kind in INVARIANT:
+            decisions[kind] = _rates((language, row.mean()) for language, row in rows)[0]
     return Robustness(
         evaluations,
         unchanged,
+        decisions,
         {kind: behaved[kind][0] for kind in INVARIANT if kind in behaved},
         {kind: shares for kind, (shares, _) in behaved.items() if kind not in INVARIANT},
         direction,
@@ -136,21 +148,19 @@ def robustness(model: Path, data: Path) -> Robustness:
     )
 
 
-def _behave(model: Path, data: Path) -> dict[str, list[tuple[str, bool]]]:
-    """Returns kind of behavioural test → language and whether it was passed, one a message that was tested."""
+def _behave(model: Path, data: Path) -> dict[str, list[tuple[str, npt.NDArray[np.bool_]]]]:
+    """Returns kind of behavioural test → language and which decisions were right, one a message that was tested."""
     tests = read(behaviour_files(data), BehaviouralTest)
     if not tests:
         return {}
     decided = iter(probabilities(model, [message for test in tests for message in test.messages()]) >= 0.5)
-    passed: dict[str, list[tuple[str, bool]]] = defaultdict(list)
+    right: dict[str, list[tuple[str, npt.NDArray[np.bool_]]]] = defaultdict(list)
     for test in tests:
         rows = np.array([next(decided) for _ in test.texts])
-        if test.kind in INVARIANT:
-            results = (rows[1:] == rows[0]).all(axis=1)
-        else:
-            results = ~rows[:, [LABEL_NAMES.index(label) for label in test.never]].any(axis=1)
-        passed[test.kind] += [(test.lang, result) for result in results.tolist()]
-    return passed
+        never = [LABEL_NAMES.index(label) for label in test.never]
+        kept = rows[1:] == rows[0] if test.kind in INVARIANT else ~rows[:, never]
+        right[test.kind] += [(test.lang, row) for row in kept]
+    return right
 
 
 def _direction(messages: list[Message], found: npt.NDArray[np.float32]) -> Iterator[tuple[str, bool]]:
@@ -166,10 +176,10 @@ def _direction(messages: list[Message], found: npt.NDArray[np.float32]) -> Itera
         yield messages[i].lang, all(higher[label] == (label in first) for label in columns)
 
 
-def _rates(results: Iterable[tuple[str, bool]]) -> tuple[dict[str, float], dict[str, int]]:
-    """Returns language → share passed, and language → how many."""
-    by_language: dict[str, list[bool]] = defaultdict(list)
-    for language, passed in results:
-        by_language[language].append(passed)
-    shares = {language: float(np.mean(passed)) for language, passed in by_language.items()}
-    return shares, {language: len(passed) for language, passed in by_language.items()}
+def _rates(results: Iterable[tuple[str, np.floating | np.bool_]]) -> tuple[dict[str, float], dict[str, int]]:
+    """Returns language → mean result, and language → how many."""
+    by_language: dict[str, list[float]] = defaultdict(list)
+    for language, result in results:
+        by_language[language].append(float(result))
+    means = {language: float(np.mean(found)) for language, found in by_language.items()}
+    return means, {language: len(found) for language, found in by_language.items()}
