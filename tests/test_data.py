@@ -74,12 +74,13 @@ def test_the_data_set_validates() -> None:
     assert "no faults" in result.stdout
 
 
-def test_the_data_set_loads_as_its_card_says() -> None:
-    messages = datasets.load_dataset(str(DATA), "messages")
+def test_the_data_set_loads_as_its_card_says(tmp_path: Path) -> None:
+    cache = str(tmp_path)  # or an earlier state of the folder might come from the user's
+    messages = datasets.load_dataset(str(DATA), "messages", cache_dir=cache)
     assert {split: len(messages[split]) for split in SPLITS} == {
         split: len(load_split(DATA, split)) for split in SPLITS
     }
-    conversations = datasets.load_dataset(str(DATA), "conversations", split="test")
+    conversations = datasets.load_dataset(str(DATA), "conversations", split="test", cache_dir=cache)
     assert len(conversations) == 160
     assert {"role", "agent", "time", "text", "labels", "annotations"} == set(conversations[0]["turns"][0])
 

@@ -115,7 +115,7 @@ def summary_rows(evaluations: dict[str, Evaluation]) -> list[list[str]]:
 
 def table(rows: list[list[str]]) -> Table:
     """Returns rows, headings first, as a table for the screen."""
-    made = Table(Column(rows[0][0], overflow="fold"), *rows[0][1:])
+    made = Table(*(Column(heading, overflow="fold") for heading in rows[0]))
     for row in rows[1:]:
         made.add_row(*row)
     return made

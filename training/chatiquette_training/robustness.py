@@ -176,7 +176,9 @@ def _direction(messages: list[Message], found: npt.NDArray[np.float32]) -> Itera
         yield messages[i].lang, all(higher[label] == (label in first) for label in columns)
 
 
-def _rates(results: Iterable[tuple[str, np.floating | np.bool_]]) -> tuple[dict[str, float], dict[str, int]]:
+def _rates(
+    results: Iterable[tuple[str, float | np.floating[Any] | np.bool_]],
+) -> tuple[dict[str, float], dict[str, int]]:
     """Returns language → mean result, and language → how many."""
     by_language: dict[str, list[float]] = defaultdict(list)
     for language, result in results:
