@@ -177,7 +177,11 @@ def _record(fields: Any, source: str, number: int) -> Record | BadLine:
         return BadLine(source, number, f'"context" should be a string or null, got {context!r:.40}')
     role = role.strip().lower() if isinstance(role, str) else role
     if role is not None and role not in ROLES:
-        return BadLine(source, number, f'"role" should be "agent", "customer" or null, got {role!r:.40}')
+        return BadLine(
+            source,
+            number,
+            f'"role" should be "agent", "customer" or null, got {role!r:.40}; rename it if it means something else',
+        )
     return Record(text, context, role, fields)
 
 
