@@ -71,6 +71,7 @@ def train(config: Config, resume: bool = False) -> Path:
         OSError: the base model can't be loaded.
     """
     run = RUNS / config.name
+    arguments = _arguments(run, config)  # first: it also finds out how many processes there are
     processes = PartialState()
     checkpoint = _checkpoint(run, config, resume)
     if _finished(run):
@@ -94,7 +95,6 @@ def train(config: Config, resume: bool = False) -> Path:
     )
     validation_set = tokenise(validation_messages, tokenizer, config.data)
 
-    arguments = _arguments(run, config, processes.num_processes)
     if processes.is_main_process:
         _describe(run, config)  # only now: a fault above leaves no run behind
     trainer = Trainer(
@@ -189,14 +189,11 @@ def _describe(run: Path, config: Config) -> None:
     write_json(run / "environment.json", _environment(Path(config.data.path)))
 
 
-def _arguments(run: Path, config: Config, processes: int) -> TrainingArguments:
+def _arguments(run: Path, config: Config) -> TrainingArguments:
     settings = config.optimisation
-    if settings.batch_size % processes:
-        raise RunError(f"batch_size {settings.batch_size} can't be shared evenly by {processes} processes")
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(run / "checkpoints"),
         num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size // processes,
         per_device_eval_batch_size=64,
         gradient_accumulation_steps=settings.gradient_accumulation,
         warmup_steps=settings.warmup,
@@ -219,6 +216,10 @@ def _arguments(run: Path, config: Config, processes: int) -> TrainingArguments:
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
     )
+    if settings.batch_size % arguments.world_size:
+        raise RunError(f"batch_size {settings.batch_size} can't be shared evenly by {arguments.world_size} processes")
+    arguments.per_device_train_batch_size = settings.batch_size // arguments.world_size
+    return arguments
 
 
 def _callbacks(run: Path, settings: OptimisationConfig, logs: bool) -> list[TrainerCallback]:
