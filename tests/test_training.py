@@ -20,7 +20,7 @@ from chatiquette_training.calibration import expected_calibration_error, fit, re
 from chatiquette_training.scoring import uncalibrated
 from chatiquette_training.train import METRIC
 
-from .conftest import COMMAND, DATA, ROOT, chatiquette, environment
+from .conftest import COMMAND, ROOT, chatiquette, environment
 
 SMALL = ("data.limit=6", "optimisation.epochs=3")
 SMOKE = ROOT / "configs" / "smoke.yaml"
@@ -162,10 +162,10 @@ def test_a_label_that_validation_lacks_is_not_found_there() -> None:
     assert not found[:, 1].any()
 
 
-def test_the_learning_curve_takes_growing_shares(tmp_path: Path) -> None:
-    tiny = (f"data.path={DATA}", "data.limit=8", "optimisation.epochs=1", "name=tiny")
+def test_the_learning_curve_takes_growing_shares(memorised: Path, tmp_path: Path) -> None:
+    tiny = (f"data.path={memorised}", "data.limit=8", "optimisation.epochs=1", "name=tiny")
     shares = ("--share", "0.25", "--share", "1", "--output", tmp_path)
-    result = chatiquette("learning-curve", SMOKE, DATA / "messages" / "validation", *tiny, *shares, cwd=tmp_path)
+    result = chatiquette("learning-curve", SMOKE, memorised / "messages" / "validation", *tiny, *shares, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     messages = {
         name: json.loads((tmp_path / "runs" / name / "metrics.json").read_text(encoding="utf-8"))["messages"]["train"]
@@ -176,6 +176,6 @@ def test_the_learning_curve_takes_growing_shares(tmp_path: Path) -> None:
     assert list(curve) == ["0.25", "1"]
     assert (tmp_path / "learning_curve.png").stat().st_size > 10_000
     other = chatiquette(
-        "learning-curve", SMOKE, DATA / "messages" / "validation", *tiny, "seed=1", *shares, cwd=tmp_path
+        "learning-curve", SMOKE, memorised / "messages" / "validation", *tiny, "seed=1", *shares, cwd=tmp_path
     )
     assert "was started with another configuration" in other.stderr
