@@ -11,8 +11,7 @@ import pytest
 
 from chatiquette_training.behaviour import BehaviouralTest, behaviour_files
 from chatiquette_training.lines import read
-from chatiquette_training.perturbations import toggle_end, type_badly, type_in_a_hurry
-from chatiquette_training.vocabulary import without_diacritics
+from chatiquette_training.perturbations import toggle_end, type_badly, type_in_a_hurry, without_diacritics
 
 from .conftest import DATA, LANGUAGES, SHIPPED, chatiquette
 

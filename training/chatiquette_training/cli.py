@@ -211,11 +211,12 @@ def learning_curve(
     resolved = load(config, overrides)
     from .learning_curve import learning_curve
     from .plots import plot_learning_curve
+    from .rendering import write_json
 
     curve = learning_curve(resolved, shares, test)
     output.mkdir(parents=True, exist_ok=True)
     scores = {f"{share:g}": evaluation.as_dict()["macro_f1"] for share, evaluation in curve.items()}
-    (output / "learning_curve.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    write_json(output / "learning_curve.json", scores)
     plot_learning_curve(curve, output / "learning_curve.png")
     click.echo(f"written: {output / 'learning_curve.png'}, {output / 'learning_curve.json'}")
 
@@ -240,13 +241,14 @@ def ladder(folder: Path, seeds: tuple[int, ...], output: Path) -> None:
     from .evaluation import markdown, table
     from .experiments import ladder, ladder_rows
     from .plots import plot_ladder
+    from .rendering import write_json
 
     rungs = ladder(folder, seeds)
     rows = ladder_rows(rungs)
     Console().print(table(rows))
     output.mkdir(parents=True, exist_ok=True)
     scores = {rung.name: rung.macro_f1 for rung in rungs}
-    (output / "ladder.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    write_json(output / "ladder.json", scores)
     (output / "ladder.md").write_text(markdown(rows) + "\n", encoding="utf-8")
     plot_ladder(rungs, output / "ladder.png")
     click.echo(f"written: {output / 'ladder.md'}, ladder.json, ladder.png")
@@ -271,10 +273,11 @@ def cross_lingual(config: Path, overrides: tuple[str, ...], output: Path) -> Non
     resolved = load(config, overrides)
     from .experiments import cross_lingual
     from .plots import plot_heat_maps
+    from .rendering import write_json
 
     matrix = cross_lingual(resolved)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "cross_lingual.json").write_text(json.dumps(matrix, indent=2) + "\n", encoding="utf-8")
+    write_json(output / "cross_lingual.json", matrix)
     plot_heat_maps(output / "cross_lingual.png", {"trained on (rows), scored on (columns): macro F1": matrix}, "{:.2f}")
     click.echo(f"written: {output / 'cross_lingual.png'}, {output / 'cross_lingual.json'}")
 
@@ -338,13 +341,14 @@ def robustness(model: Path, data: Path, output: Path | None) -> None:
     from rich.console import Console
 
     from .evaluation import markdown, table
+    from .rendering import write_json
     from .robustness import robustness
 
     found = robustness(model, data)
     Console().print(table(found.rows()))
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        (output / "robustness.json").write_text(json.dumps(found.as_dict(), indent=2) + "\n", encoding="utf-8")
+        write_json(output / "robustness.json", found.as_dict())
         (output / "robustness.md").write_text(markdown(found.rows()) + "\n", encoding="utf-8")
         click.echo(f"written: {output / 'robustness.md'}, {output / 'robustness.json'}")
 

@@ -17,7 +17,7 @@ from .dataset import possible, targets
 from .evaluation import Evaluation, markdown, summary_rows
 from .messages import Message
 from .plots import NAMES, plot_heat_maps, plot_precision_recall, plot_reliability
-from .rendering import render
+from .rendering import render, write_json
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -51,7 +51,7 @@ def write_evaluation(
     target.mkdir(parents=True, exist_ok=True)
     tables = [summary_rows(evaluations), model.label_rows(), confusion]
     content = {name: evaluation.as_dict() for name, evaluation in evaluations.items()}
-    (target / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(target / "metrics.json", content)
     (target / "results.md").write_text("\n\n".join(map(markdown, tables)) + "\n", encoding="utf-8")
     lines = [json.dumps(error, ensure_ascii=False) + "\n" for error in errors]
     (target / "errors.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -41,9 +41,10 @@ from .evaluation import evaluate
 from .messages import Message
 from .model import EtiquetteModel, predict_logits
 from .quantization import quantize
+from .rendering import write_json
 from .robustness import AS_WRITTEN, robustness
-from .scoring import probabilities, uncalibrated
-from .train import environment_of, write_json
+from .scoring import uncalibrated
+from .train import environment_of
 from .validation import SPLITS
 
 FloatArray = npt.NDArray[np.float32]
@@ -143,9 +144,8 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
             (folder / GRAPH).unlink()
             (folder / WEIGHTS).unlink()
         _write_checksums(folder)
-        test = probabilities(folder, split["test"])
-        before = evaluate(split["test"], uncalibrated(folder, test))
         found = robustness(folder, Path(config.data.path))
+        before = evaluate(split["test"], uncalibrated(folder, found.written))
         metadata["test"] = found.evaluations[AS_WRITTEN].as_dict()
         metadata["test_ece_before_calibration"] = before.as_dict()["ece"]
         metadata["robustness"] = found.as_dict()

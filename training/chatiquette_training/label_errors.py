@@ -11,10 +11,10 @@ import numpy.typing as npt
 from cleanlab.multilabel_classification.filter import find_multilabel_issues_per_class
 from sklearn.model_selection import GroupKFold
 
-from chatiquette.taxonomy import CUSTOMER_LABELS, LABEL_NAMES
+from chatiquette.taxonomy import LABEL_NAMES
 
 from .config import Config
-from .dataset import load_split, load_train
+from .dataset import load_split, load_train, possible
 from .messages import Message
 from .scoring import probabilities
 from .train import RUNS, RunError, trained
@@ -56,11 +56,12 @@ def label_errors(config: Config, folds: int) -> list[Suspect]:
         predicted[held_out] = probabilities(run, [messages[i] for i in held_out])
     given = [[LABEL_NAMES.index(label) for label in message.labels] for message in messages]
     issues, *_ = find_multilabel_issues_per_class(given, predicted, return_indices_ranked_by="self_confidence")
+    asked = possible(messages)
     suspects = [
         Suspect(messages[i], label, label in messages[i].labels, float(predicted[i, k]))
         for k, label in enumerate(LABEL_NAMES)
         for i in issues[k]
-        if messages[i].role == "agent" or label in CUSTOMER_LABELS
+        if asked[i, k]
     ]
     return sorted(suspects, key=lambda one: one.probability if one.given else 1 - one.probability)
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 import re
-
-from .vocabulary import without_diacritics
+import unicodedata
 
 _EMOJI = ("🙂", "👍", "😊")
 _LETTER_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _LONG_WORD = re.compile(r"[^\W\d_]{4,}")
 _WORDS_A_TYPO = 10  # three careless slips are a fault of their own, so a message gets two at most
 _END = re.compile(r"(?<=\w)[.!]$")
+
+
+def without_diacritics(text: str) -> str:
+    """Returns the text as people type it on a keyboard without marks: ``mulțumesc`` becomes ``multumesc``."""
+    return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
 
 
 def type_badly(text: str, draw: random.Random) -> str:

@@ -22,7 +22,7 @@ from chatiquette.taxonomy import LANGUAGES
 
 from .calibration import expected_calibration_error, reliability
 
-if TYPE_CHECKING:  # experiments use plots' callers, not the other way round
+if TYPE_CHECKING:  # what draws needs no trainer, whose import takes seconds
     from .evaluation import Evaluation
     from .experiments import Rung
 

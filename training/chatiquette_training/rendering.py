@@ -1,7 +1,9 @@
-"""Fills the templates of pages and cards."""
+"""Writes what people read: pages and cards from templates, and JSON."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,3 +19,8 @@ def render(template: str, **values: Any) -> str:
         autoescape=template.endswith(".html.jinja"),
     )
     return environment.get_template(template).render(**values)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes JSON as people read it."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -19,9 +18,9 @@ from .conversations import Conversation, Verdicts
 from .hard_cases import hard_cases
 from .lines import DataError
 from .messages import Message
+from .perturbations import without_diacritics
 from .plots import NAMES, plot_groups, plot_heat_maps, plot_lengths, plot_stacks
-from .rendering import render
-from .train import write_json
+from .rendering import render, write_json
 from .validation import SPLITS, DataSet, validate
 
 _OPENING = 4  # words
@@ -131,7 +130,7 @@ def _is_casual(message: Message) -> bool:
     text = message.text
     if text[0].islower() or any(ord(character) >= _FIRST_EMOJI for character in text):
         return True
-    bare = not any(unicodedata.combining(character) for character in unicodedata.normalize("NFD", text))
+    bare = text == without_diacritics(text)
     return bare and message.lang != "en" and len(text) >= _BARE
 
 

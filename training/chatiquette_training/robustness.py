@@ -20,9 +20,8 @@ from .dataset import load_split
 from .evaluation import Evaluation, evaluate
 from .lines import read
 from .messages import Message
-from .perturbations import toggle_end, type_badly
+from .perturbations import toggle_end, type_badly, without_diacritics
 from .scoring import probabilities
-from .vocabulary import without_diacritics
 
 AS_WRITTEN = "as written"
 _SEED = 0
@@ -49,6 +48,7 @@ class Robustness:
     """What a model does to messages that were changed.
 
     Attributes:
+        written: the probabilities of the test split as it stands, float32 ``[messages, 23]``.
         evaluations: "as written" or a perturbation → scores on the test split.
         unchanged: perturbation → language → share of the messages that keep all their labels.
         decisions: perturbation or kind of behavioural test → language → share of the 23 decisions on each message that are kept.
@@ -58,6 +58,7 @@ class Robustness:
         cases: what was counted: kind of test → language → how many.
     """
 
+    written: npt.NDArray[np.float32]
     evaluations: dict[str, Evaluation]
     unchanged: Rates
     decisions: Rates
@@ -138,6 +139,7 @@ def robustness(model: Path, data: Path) -> Robustness:
         if kind in INVARIANT:
             decisions[kind] = _rates((language, row.mean()) for language, row in rows)[0]
     return Robustness(
+        written,
         evaluations,
         unchanged,
         decisions,

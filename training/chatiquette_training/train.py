@@ -41,6 +41,7 @@ from .config import Config, OptimisationConfig
 from .dataset import NOT_COUNTED, TrainSet, load_split, load_train, possible, targets, tokenise
 from .messages import Message
 from .model import EtiquetteModel, predict_logits
+from .rendering import write_json
 from .scoring import probabilities
 from .validation import SPLITS
 
@@ -74,7 +75,7 @@ def train(config: Config, resume: bool = False) -> Path:
     arguments = _arguments(run, config)  # first: it also finds out how many processes there are
     processes = PartialState()
     checkpoint = _checkpoint(run, config, resume)
-    if _finished(run):
+    if (run / "metrics.json").is_file():
         return run
     processes.wait_for_everyone()  # or a slow process would find the run of a fast one
     set_seed(config.seed)
@@ -146,10 +147,6 @@ def trained(config: Config) -> Path:
         DataError: the data has faults.
     """
     return train(config, resume=(RUNS / config.name / "config.yaml").exists())
-
-
-def _finished(run: Path) -> bool:
-    return (run / "metrics.json").is_file()
 
 
 def _checkpoint(run: Path, config: Config, resume: bool) -> str | None:
@@ -376,8 +373,3 @@ def data_hash(data: Path) -> str:
         for one in load_split(data, split):
             digest.update(json.dumps([split, one.lang, one.role, one.context, one.text, one.labels]).encode())
     return digest.hexdigest()
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON as people read it."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -19,6 +19,8 @@ from tqdm.auto import tqdm
 
 from chatiquette.taxonomy import LANGUAGES
 
+from .perturbations import without_diacritics
+
 Piece = tuple[str, float]
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -86,11 +88,6 @@ def _word_forms(language: str) -> list[str]:
     listed = [form(word) for form in forms for word in words]
     listed += [form(word) for form in common_forms for word in words[:_COMMON_WORDS]]
     return list(dict.fromkeys(listed))
-
-
-def without_diacritics(text: str) -> str:
-    """Returns the text as people type it on a keyboard without marks: ``mulțumesc`` becomes ``multumesc``."""
-    return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
 
 
 def _is_basic(piece: str) -> bool:
