@@ -3,6 +3,7 @@ PYTHON ?= python3
 LIGHT  := .venv-light
 FULL   := .venv
 RUN    := runs/default
+RUNGS  := configs/experiments/*.yaml
 SHIPPED := inference/chatiquette/model
 
 .DEFAULT_GOAL := help
@@ -48,8 +49,8 @@ results: $(FULL)/ready  ## Score the shipped model on test, changed messages and
 curve: $(FULL)/ready  ## Train on 25 and 50 % of train and plot the learning curve, into docs/results
 	$(FULL)/bin/chatiquette learning-curve configs/default.yaml data/messages/test --output docs/results
 
-ladder: $(FULL)/ready  ## Train every configuration in configs/experiments with three seeds and rank them, into docs/results
-	$(FULL)/bin/chatiquette ladder configs/experiments --output docs/results
+ladder: $(FULL)/ready  ## Train each of RUNGS (configs/experiments/*.yaml) with three seeds and rank them, into docs/results
+	$(FULL)/bin/chatiquette ladder $(RUNGS) --output docs/results
 
 cross-lingual: $(FULL)/ready  ## Train on one, three and all languages and score on each, into docs/results
 	$(FULL)/bin/chatiquette cross-lingual configs/cross-lingual.yaml --output docs/results

@@ -222,19 +222,19 @@ def learning_curve(
 
 
 @click.command()
-@click.argument("folder", type=_FOLDER, default=Path("configs/experiments"))
+@click.argument("configs", type=_FILE, nargs=-1, required=True, metavar="CONFIG...")
 @click.option(
     "--seed", "seeds", type=int, multiple=True, default=(13, 14, 15), show_default=True, help="May be repeated."
 )
 @click.option("--output", type=_FOLDER, required=True, help="The folder to write it to.")
 @_guarded
-def ladder(folder: Path, seeds: tuple[int, ...], output: Path) -> None:
-    """Trains every configuration in FOLDER with every seed and ranks them by macro F1 on validation.
+def ladder(configs: tuple[Path, ...], seeds: tuple[int, ...], output: Path) -> None:
+    """Trains each CONFIG, in this order, with every seed and ranks them by macro F1 on validation.
 
     Finished runs are reused, so Ctrl-C loses the current epoch at most. Written are ladder.json, ladder.md and ladder.png.
 
     \b
-    chatiquette ladder configs/experiments --output docs/results
+    chatiquette ladder configs/experiments/*.yaml --output docs/results
     """
     from rich.console import Console
 
@@ -243,7 +243,7 @@ def ladder(folder: Path, seeds: tuple[int, ...], output: Path) -> None:
     from .plots import plot_ladder
     from .rendering import write_json
 
-    rungs = ladder(folder, seeds)
+    rungs = ladder(configs, seeds)
     rows = ladder_rows(rungs)
     Console().print(table(rows))
     output.mkdir(parents=True, exist_ok=True)

@@ -45,8 +45,8 @@ class Rung:
         return float(by_seed.std(ddof=1)) if len(by_seed) > 1 else 0.0
 
 
-def ladder(folder: Path, seeds: Sequence[int]) -> list[Rung]:
-    """Trains each configuration in `folder` with each seed, ``runs/<name>-<seed>``, and scores it on validation.
+def ladder(files: Sequence[Path], seeds: Sequence[int]) -> list[Rung]:
+    """Trains each configuration with each seed, ``runs/<name>-<seed>``, in the order given, and scores it on validation.
 
     Finished runs are taken as they are and interrupted ones continued. Thresholds are fitted on the same validation
     messages, alike for every rung. A TF-IDF baseline, which knows no seed, is added.
@@ -57,17 +57,14 @@ def ladder(folder: Path, seeds: Sequence[int]) -> list[Rung]:
     Raises:
         ConfigError: a file is faulty, or they can't be compared.
         DataError: the data has faults.
-        FileNotFoundError: the folder holds no configuration.
         RunError: a run of that name had other data or settings.
     """
-    configs = [load(path) for path in sorted(folder.glob("*.yaml"))]
-    if not configs:
-        raise FileNotFoundError(f"{folder}: no .yaml files here")
+    configs = [load(path) for path in files]
     names = [config.name for config in configs]
     if len(set(names)) < len(names):
-        raise ConfigError(f"{folder}: every configuration needs a name of its own; there are {', '.join(names)}")
+        raise ConfigError(f"every configuration needs a name of its own; there are {', '.join(names)}")
     if len({(config.data.path, config.data.limit) for config in configs}) > 1:
-        raise ConfigError(f"{folder}: all configurations should have the same data.path and data.limit")
+        raise ConfigError("all configurations should have the same data.path and data.limit")
     base = next((config for config in configs if config.name == BASE), configs[0]).data
     messages = load_split(Path(base.path), "validation", base.limit)
     baseline = evaluate(messages, baseline_probabilities(load_train(base), messages))
