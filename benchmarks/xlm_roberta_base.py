@@ -22,6 +22,7 @@ from chatiquette_training.backbone import wrap_tokenizer
 
 ROOT = Path(__file__).parent.parent
 STEPS = 20
+MESSAGES = 40  # of each language and split
 
 
 def main() -> None:
@@ -31,8 +32,12 @@ def main() -> None:
         config = XLMRobertaConfig(vocab_size=len(pieces), max_position_embeddings=514, type_vocab_size=1)
         XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(folder / "base")
         wrap_tokenizer(pieces).save_pretrained(folder / "base")
-        settings = [f"base_model={folder / 'base'}", f"data.path={ROOT / 'data'}", "data.limit=40", "name=shape"]
-        steps = ["optimisation.epochs=1", f"optimisation.batch_size={160 // STEPS}"]
+        for path in (ROOT / "data" / "messages").glob("*/*.jsonl"):
+            copy = folder / "data" / path.relative_to(ROOT / "data")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text("".join(path.read_text("utf-8").splitlines(keepends=True)[:MESSAGES]), encoding="utf-8")
+        settings = [f"base_model={folder / 'base'}", f"data.path={folder / 'data'}", "name=shape"]
+        steps = ["optimisation.epochs=1", f"optimisation.batch_size={4 * MESSAGES // STEPS}"]
         run("train", str(ROOT / "configs" / "xlm-roberta-base.yaml"), *settings, *steps, cwd=folder)
         run("export", "runs/shape", "bundle", cwd=folder)
         for graph in sorted((folder / "bundle" / "onnx").iterdir()):

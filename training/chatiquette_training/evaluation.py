@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Column, Table
 
-from chatiquette.taxonomy import LABEL_NAMES, LANGUAGES
+from chatiquette.taxonomy import CATEGORIES, LABEL_NAMES, LANGUAGES
 
 from .calibration import expected_calibration_error
 from .dataset import possible, targets
@@ -72,6 +72,16 @@ class Evaluation:
             for label in LABEL_NAMES
         ]
         return [["F1 (95 % interval), messages", *languages], *body]
+
+    def category_rows(self) -> list[list[str]]:
+        """Returns the mean of F1 over each category's labels, by language, headings first."""
+        languages = list(self.messages)
+        body = []
+        for category in CATEGORIES:
+            scored = [self.label_f1[label.name] for label in category.labels]
+            found = [[scores[language].value for scores in scored if language in scores] for language in languages]
+            body.append([category.id, *(f"{np.mean(values):.3f}" if values else "–" for values in found)])
+        return [["mean F1 of the rule's labels", *languages], *body]
 
 
 def evaluate(messages: list[Message], probabilities: FloatArray) -> Evaluation:

@@ -49,7 +49,7 @@ def write_evaluation(
     rows = {language: np.array([message.lang == language for message in messages]) for language in model.messages}
 
     target.mkdir(parents=True, exist_ok=True)
-    tables = [summary_rows(evaluations), model.label_rows(), confusion]
+    tables = [summary_rows(evaluations), model.category_rows(), model.label_rows(), confusion]
     content = {name: evaluation.as_dict() for name, evaluation in evaluations.items()}
     write_json(target / "metrics.json", content)
     (target / "results.md").write_text("\n\n".join(map(markdown, tables)) + "\n", encoding="utf-8")
@@ -77,7 +77,7 @@ def write_evaluation(
     page.write_text(
         render(
             "evaluation.html.jinja",
-            tables=dict(zip(("Summary", "By label", "Confusion between verdicts"), tables, strict=True)),
+            tables=dict(zip(("Summary", "By rule", "By label", "Confusion between verdicts"), tables, strict=True)),
             errors=errors[:_WORST_SHOWN],
             names=NAMES,
             count=len(messages),
