@@ -7,7 +7,7 @@ RUNGS  := configs/experiments/*.yaml
 SHIPPED := inference/chatiquette/model
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check model results curve ladder cross-lingual report benchmark clean
+.PHONY: help demo test check model results curve ladder cross-lingual report benchmark conformance clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,8 +58,16 @@ cross-lingual: $(FULL)/ready  ## Train on one, three and all languages and score
 report: $(FULL)/ready  ## Describe the data set on a page with plots, docs/data/index.html
 	$(FULL)/bin/chatiquette data report --output docs/data
 
-benchmark: $(FULL)/ready  ## Measure cold start and size of the shipped model
-	$(FULL)/bin/python benchmarks/cold_start.py
+benchmark: $(FULL)/ready  ## Export both sizes and compare them with every other way to run the model, into docs/benchmarks.md
+	$(FULL)/bin/pip install --quiet --constraint constraints.txt --editable '.[train,dev,benchmark]'
+	for run in default six-layers; do $(FULL)/bin/chatiquette export runs/$$run bundle/$$run || exit 1; done
+	$(FULL)/bin/python benchmarks/speed.py bundle/default bundle/six-layers
+
+conformance: $(FULL)/ready  ## Run those recipes of docs/serving that need Node.js or Ray, and compare their answers
+	$(FULL)/bin/pip install --quiet --constraint constraints.txt --editable '.[train,dev,conformance]'
+	# the CPU needs no CUDA library, which the installation would download
+	ONNXRUNTIME_NODE_INSTALL=skip npm install --silent --prefix tests/conformance
+	$(FULL)/bin/pytest -m conformance
 
 clean:  ## Remove environments and caches; runs stay
 	rm -rf $(LIGHT) $(FULL) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from chatiquette_training import packaged_weights
 from chatiquette_training.backbone import load_backbone
 from chatiquette_training.dataset import load_split
+from chatiquette_training.graph import pack_4bit, unpack_4bit
 from chatiquette_training.packaged_weights import PackagedWeights
-from chatiquette_training.quantization import pack_4bit
 from chatiquette_training.vocabulary import build_tokenizer
 
 from .conftest import DATA, ROOT, SHIPPED, chatiquette
@@ -76,9 +76,7 @@ def test_the_converted_model_matches_translations() -> None:
 
 def test_four_bits_lose_nothing_of_the_packaged_embedding(weights: PackagedWeights) -> None:
     rows = weights.tensors["emb.word"][1000:3000]
-    codes, scales = pack_4bit(rows)
-    unpacked = np.stack([codes & 0x0F, codes >> 4], axis=2).reshape(rows.shape).astype(np.float32) - 8
-    restored = unpacked * np.repeat(scales.astype(np.float32), 32, axis=1)
+    restored = unpack_4bit(*pack_4bit(rows))
     assert np.abs(restored - rows).max() < 1e-6
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import multiprocessing
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from chatiquette import BundleError, EtiquetteClassifier
+from chatiquette import BundleError, EtiquetteClassifier, Message
+from chatiquette.bundle import sha256
 from chatiquette.encoding import Encoder
 
-from .conftest import SHIPPED
+from .conftest import SHIPPED, chatiquette
 
 TEXTS = [
     "Done. Bye.",
@@ -145,11 +150,51 @@ def test_what_is_no_text_is_refused(classifier: EtiquetteClassifier) -> None:
 
 
 def test_knobs_change_speed_and_length_only() -> None:
-    small = EtiquetteClassifier.load(batch_size=1, threads=2, max_length=16)
+    small = EtiquetteClassifier.load(threads=2, max_length=16)
     assert small.predict("word " * 100).tokens == 16
-    for knobs in ({"threads": 0}, {"batch_size": 0}, {"max_length": 4}, {"max_length": 257}):
+    for knobs in ({"threads": 0}, {"max_length": 4}, {"max_length": 257}):
         with pytest.raises(ValueError, match="should be"):
             EtiquetteClassifier.load(**knobs)  # type: ignore[arg-type]
+
+
+def test_a_stream_is_read_as_it_is_needed_and_keeps_its_order(classifier: EtiquetteClassifier) -> None:
+    texts = [f"{'Please wait. ' * (i % 7)}Ticket {i}." for i in range(2500)]
+    read = 0
+
+    def messages() -> Iterator[Message]:
+        nonlocal read
+        for text in texts:
+            read += 1
+            yield Message(text, role="customer" if read % 2 else "agent")
+
+    predictions = classifier.stream(messages())
+    first = next(predictions)
+    assert 0 < read < 1500, "the stream is not read to its end first"
+    found = [first, *predictions]
+    assert [one.tokens for one in found] == [one.tokens for one in classifier.predict(texts)]
+    assert "resolution.followed" not in {label for one in found[::2] for label in one.labels}
+
+
+def test_processes_share_a_stream_and_keep_its_order(classifier: EtiquetteClassifier) -> None:
+    messages = [Message("Wait. " * (i % 5 + 1), context=f"Order {i}?") for i in range(3000)]
+    one, two = (list(classifier.stream(messages, processes=processes)) for processes in (1, 2))
+    assert [prediction.tokens for prediction in two] == [prediction.tokens for prediction in one]
+    difference = [
+        abs(a.probabilities[label] - b.probabilities[label])
+        for a, b in zip(one, two, strict=True)
+        for label in classifier.labels
+    ]
+    assert max(difference) == 0
+    with pytest.raises(ValueError, match="processes should be at least 1"):
+        classifier.stream(messages, processes=0)
+
+
+def test_a_stream_that_is_left_stops_its_processes(classifier: EtiquetteClassifier) -> None:
+    predictions = classifier.stream(itertools.repeat(Message("Wait.")), processes=2)
+    next(predictions)
+    assert multiprocessing.active_children()
+    predictions.close()  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("name", ["onnx/model_quantized.onnx", "tokenizer.json", "config.json", "metadata.json"])
@@ -162,6 +207,32 @@ def test_a_changed_file_is_refused(tmp_path: Path, name: str) -> None:
         EtiquetteClassifier.load(copy)
     (copy / name).unlink()
     with pytest.raises(BundleError, match=f"{name}.*missing"):
+        EtiquetteClassifier.load(copy)
+
+
+def test_verify_tells_a_sound_bundle_from_a_changed_one(tmp_path: Path) -> None:
+    copy = shutil.copytree(SHIPPED, tmp_path / "bundle")
+    assert chatiquette("verify", copy, cwd=tmp_path).returncode == 0
+    (copy / "extra.bin").write_bytes(b"?")
+    unlisted = chatiquette("verify", copy, cwd=tmp_path)
+    assert unlisted.returncode == 1
+    assert "extra.bin: not listed in SHA256SUMS" in unlisted.stderr
+    (copy / "extra.bin").unlink()
+    (copy / "README.md").unlink()
+    assert "README.md: the file is missing" in chatiquette("verify", copy, cwd=tmp_path).stderr
+
+
+def test_a_newer_layout_is_refused(tmp_path: Path) -> None:
+    copy = shutil.copytree(SHIPPED, tmp_path / "bundle")
+    metadata = json.loads((copy / "metadata.json").read_text(encoding="utf-8"))
+    (copy / "metadata.json").write_text(json.dumps({**metadata, "schema_version": 99}), encoding="utf-8")
+    sums = (
+        (copy / "SHA256SUMS")
+        .read_text(encoding="utf-8")
+        .replace(sha256(SHIPPED / "metadata.json"), sha256(copy / "metadata.json"))
+    )
+    (copy / "SHA256SUMS").write_text(sums, encoding="utf-8")
+    with pytest.raises(BundleError, match="pip install --upgrade chatiquette"):
         EtiquetteClassifier.load(copy)
 
 

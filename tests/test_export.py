@@ -21,7 +21,7 @@ from chatiquette.taxonomy import LABEL_NAMES
 from chatiquette_training.export import Parity
 from chatiquette_training.model import EtiquetteModel
 
-from .conftest import ROOT, SHIPPED, chatiquette
+from .conftest import ROOT, chatiquette
 
 PAIRS = [
     ("Done. Bye.", "Thanks, that solved it!"),
@@ -64,19 +64,25 @@ def test_the_graphs_take_any_batch_and_say_what_torch_says(bundle: Path) -> None
         assert np.abs(expit(quantized) - expit(expected)).mean() < 0.02
 
 
-def test_the_shipped_products_are_int8_and_the_embedding_four_bits() -> None:
-    nodes = onnx.load(SHIPPED / "onnx" / "model_quantized.onnx").graph.node
-    bits = {
-        kind: [
-            attribute.i
-            for node in nodes
-            if node.op_type == kind
-            for attribute in node.attribute
-            if attribute.name == "bits"
-        ]
-        for kind in ("MatMulNBits", "GatherBlockQuantized")
-    }
-    assert bits == {"MatMulNBits": [8] * 12 * 6, "GatherBlockQuantized": [4]}
+def test_the_graphs_have_standard_operators_and_int8_products(bundle: Path, tmp_path: Path) -> None:
+    for name, kind in (("model.onnx", "FLOAT"), ("model_quantized.onnx", "INT8")):
+        graph = onnx.load(bundle / "onnx" / name)
+        assert [one.domain for one in graph.opset_import] == [""]
+        products = [one for one in graph.graph.initializer if one.name.startswith("layer") and len(one.dims) == 2]
+        assert {onnx.TensorProto.DataType.Name(one.data_type) for one in products} == {kind}
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(bundle / "onnx" / "model_quantized.onnx", options)
+    made = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    assert made.count("QGemm") == len(products), "onnxruntime makes one integer kernel of each product"
+
+
+def test_scores_depend_on_nothing_else_in_the_batch(bundle: Path) -> None:
+    classifier = EtiquetteClassifier.load(bundle)
+    alone = np.concatenate([classifier.predict_proba(message, context) for message, context in PAIRS])
+    crowd = [(message * 9, context) for message, context in PAIRS]
+    together = classifier.predict_proba(*map(list, zip(*PAIRS, *crowd, strict=True)))[: len(PAIRS)]
+    assert np.abs(alone - together).max() < 1e-4
 
 
 def test_the_metadata_says_how_the_model_came_about(bundle: Path) -> None:

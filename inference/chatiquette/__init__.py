@@ -3,8 +3,8 @@
 from importlib.metadata import version
 
 from .bundle import BundleError
-from .classifier import EtiquetteClassifier, Prediction
+from .classifier import EtiquetteClassifier, Message, Prediction
 
-__all__ = ["BundleError", "EtiquetteClassifier", "Prediction", "__version__"]
+__all__ = ["BundleError", "EtiquetteClassifier", "Message", "Prediction", "__version__"]
 
 __version__ = version("chatiquette")

@@ -69,6 +69,21 @@ class Bundle:
         return cls(folder, labels, max_length, config["bos_token_id"], config["eos_token_id"], metadata)
 
 
+def verify(folder: Path) -> Bundle:
+    """Checks every file of a bundle, those that inference doesn't need too, and returns it.
+
+    Raises:
+        BundleError: the folder is no bundle, a file is missing, changed or unlisted, or the layout is newer than this version.
+    """
+    sums = _read_checksums(folder)
+    for name in sums:
+        _verify(folder, name, sums)
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    if unlisted := sorted(present - set(sums) - {CHECKSUMS}):
+        raise BundleError(f"{folder / unlisted[0]}: not listed in {CHECKSUMS}; it doesn't belong to the bundle")
+    return Bundle.open(folder)
+
+
 def is_bundle(folder: Path) -> bool:
     """Tells whether the folder looks like a bundle, sound or not."""
     return (folder / CHECKSUMS).is_file() and (folder / METADATA).is_file()

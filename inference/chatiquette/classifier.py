@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import overload
 
@@ -19,6 +24,23 @@ Probabilities = npt.NDArray[np.float32]
 Context = str | Sequence[str | None] | None
 
 _THRESHOLD = 0.5  # the tuned decision of every label: the export folds calibration into the model
+_CALL_TOKENS = 512  # tokens of one call of the model, padding and all: more only leave the processor's caches
+_CHUNK = 1024  # messages of a stream that are sorted by length together
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message to classify.
+
+    Attributes:
+        text: what was written.
+        context: the message just before, by the other side, or None.
+        role: who wrote the text.
+    """
+
+    text: str
+    context: str | None = None
+    role: Role = "agent"
 
 
 @dataclass(frozen=True)
@@ -52,9 +74,9 @@ class EtiquetteClassifier:
     'violated'
     """
 
-    def __init__(self, bundle: Bundle, threads: int, batch_size: int, max_length: int) -> None:
+    def __init__(self, bundle: Bundle, threads: int, max_length: int) -> None:
         self.bundle = bundle
-        self._batch_size = batch_size
+        self._max_length = max_length
         self._encoder = Encoder(bundle.folder / TOKENIZER, max_length, bundle.bos, bundle.eos)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -65,14 +87,13 @@ class EtiquetteClassifier:
 
     @classmethod
     def load(
-        cls, path: str | Path | None = None, *, threads: int = 1, batch_size: int = 16, max_length: int | None = None
+        cls, path: str | Path | None = None, *, threads: int = 1, max_length: int | None = None
     ) -> EtiquetteClassifier:
         """Loads a bundle and verifies its checksums.
 
         Args:
             path: a folder that ``chatiquette export`` wrote; None takes the model that is installed with the package.
-            threads: processor threads for one call. For bulk work, one thread in each of several processes is fastest.
-            batch_size: messages for one call of the model.
+            threads: processor threads for one call. For bulk work `stream` with several processes is faster.
             max_length: tokens read of message and context together; None takes the bundle's limit.
 
         Raises:
@@ -81,11 +102,11 @@ class EtiquetteClassifier:
         """
         bundle = Bundle.open(Path(path) if path is not None else BUNDLED)
         length = bundle.max_length if max_length is None else max_length
-        if threads < 1 or batch_size < 1:
-            raise ValueError(f"threads and batch_size should be at least 1, got {threads} and {batch_size}")
+        if threads < 1:
+            raise ValueError(f"threads should be at least 1, got {threads}")
         if not 8 <= length <= bundle.max_length:
             raise ValueError(f"max_length should be 8 to {bundle.max_length} tokens, got {length}")
-        return cls(bundle, threads, batch_size, length)
+        return cls(bundle, threads, length)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -141,6 +162,51 @@ class EtiquetteClassifier:
         roles = _checked_roles(role, len(many))
         return self._probabilities(self._encoder.encode(many, _checked_contexts(context, len(many))), roles)
 
+    def stream(self, messages: Iterable[Message], *, processes: int = 1) -> Iterator[Prediction]:
+        """Classifies messages as they come and gives their predictions in the same order, however many there are.
+
+        Messages are taken a thousand at a time, so that those of similar length can be read together, and nothing comes out
+        before the first thousand went in or the messages ended. Two thousand a process are held at most, with their
+        predictions. Processes are started with the first message and stopped with the last, or when the iterator is
+        closed; each runs one thread and loads the model anew.
+
+        Args:
+            messages: any iterable, such as a generator that reads a file.
+            processes: how many share the work; 1 does it all here. Scripts that ask for more need the usual
+                ``if __name__ == "__main__":``.
+
+        Raises:
+            ValueError: `processes` is less than 1; while iterating: a role is neither agent nor customer.
+            TypeError: while iterating: a text or context is no string.
+            concurrent.futures.BrokenExecutor: while iterating: a process was killed, for want of memory for instance.
+        """
+        if processes < 1:
+            raise ValueError(f"processes should be at least 1, got {processes}")
+        chunks = _chunks(messages)
+        return self._stream(chunks) if processes == 1 else self._stream_shared(chunks, processes)
+
+    def _stream(self, chunks: Iterator[list[Message]]) -> Iterator[Prediction]:
+        for chunk in chunks:
+            yield from self._predict(chunk)
+
+    def _stream_shared(self, chunks: Iterator[list[Message]], processes: int) -> Iterator[Prediction]:
+        start = (self.bundle.folder.resolve(), self._max_length)
+        pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start, initargs=start)
+        # One chunk waits for each that is worked on: no process idles, and no more is read ahead.
+        waiting: deque[Future[list[Prediction]]] = deque()
+        try:
+            for chunk in chunks:
+                waiting.append(pool.submit(_predict, chunk))
+                if len(waiting) == 2 * processes:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _predict(self, chunk: list[Message]) -> list[Prediction]:
+        return self.predict([one.text for one in chunk], [one.context for one in chunk], [one.role for one in chunk])
+
     def _probabilities(self, encoded: list[Encoded], roles: list[Role]) -> Probabilities:
         probabilities = np.zeros((len(encoded), len(self.labels)), np.float32)
         for rows in self._batches(encoded):
@@ -153,11 +219,17 @@ class EtiquetteClassifier:
         probabilities[np.ix_(customers, agents_only)] = 0
         return probabilities
 
-    def _batches(self, encoded: list[Encoded]) -> Iterator[list[int]]:
+    @staticmethod
+    def _batches(encoded: list[Encoded]) -> Iterator[list[int]]:
         """Gives the rows of non-empty messages in batches of similar length, so that little padding is computed."""
-        rows = sorted((i for i, one in enumerate(encoded) if not one.empty), key=lambda i: len(encoded[i].ids))
-        for start in range(0, len(rows), self._batch_size):
-            yield rows[start : start + self._batch_size]
+        batch: list[int] = []
+        for row in sorted((i for i, one in enumerate(encoded) if not one.empty), key=lambda i: len(encoded[i].ids)):
+            if batch and (len(batch) + 1) * len(encoded[row].ids) > _CALL_TOKENS:
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
 
     def _prediction(self, row: Probabilities, encoded: Encoded) -> Prediction:
         probabilities = dict(zip(self.labels, row.tolist(), strict=True))
@@ -165,6 +237,27 @@ class EtiquetteClassifier:
         # "violated" sorts after "followed" in the fixed order of labels, so it replaces it.
         verdicts = dict(label.split(".", 1) for label in labels)
         return Prediction(labels, verdicts, probabilities, len(encoded.ids), encoded.truncated)
+
+
+_worker: EtiquetteClassifier | None = None
+"""The classifier of a process that `stream` started."""
+
+
+def _start(folder: Path, max_length: int) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits for this one
+    _worker = EtiquetteClassifier.load(folder, max_length=max_length)
+
+
+def _predict(chunk: list[Message]) -> list[Prediction]:
+    assert _worker is not None
+    return _worker._predict(chunk)
+
+
+def _chunks(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    iterator = iter(messages)
+    while chunk := list(islice(iterator, _CHUNK)):
+        yield chunk
 
 
 def _checked_texts(texts: str | Sequence[str]) -> list[str]:

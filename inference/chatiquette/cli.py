@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from importlib.metadata import entry_points
+from itertools import tee
 from pathlib import Path
 
 import click
@@ -13,11 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from . import __version__, records
-from .classifier import EtiquetteClassifier
+from .bundle import BUNDLED, verify
+from .classifier import EtiquetteClassifier, Message
 from .records import BadLine, Form, Record
 from .taxonomy import CATEGORIES, LABEL_NAMES, LANGUAGES, ROLES, Role
-
-_CHUNK = 256  # messages held at a time while a file is classified
 
 
 class _Commands(click.Group):
@@ -68,8 +69,16 @@ def main() -> None:
     "--language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Language of the table."
 )
 @click.option("--model", type=click.Path(path_type=Path), help="A bundle to use instead of the installed model.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Processor threads.")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Messages a model call.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processor threads; with --processes each has one.",
+)
+@click.option(
+    "--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes, for large files: one a core."
+)
 @click.option(
     "--max-length", type=click.IntRange(8), help="Tokens read of message and context [default: the model's limit]."
 )
@@ -82,7 +91,7 @@ def classify(
     language: str,
     model: Path | None,
     threads: int,
-    batch_size: int,
+    processes: int,
     max_length: int | None,
 ) -> None:
     """Classifies messages.
@@ -96,11 +105,12 @@ def classify(
     \b
     chatiquette classify "Wait." "Could you send me a photo, please?"
     chatiquette classify chat.jsonl --format jsonl > verdicts.jsonl
+    chatiquette classify year.csv --processes 8 --output verdicts.csv
     tail -n 100 chat.txt | chatiquette classify --language fi
     """
     form = form or ("table" if output is None else records.form_of(output))
     try:
-        classifier = EtiquetteClassifier.load(model, threads=threads, batch_size=batch_size, max_length=max_length)
+        classifier = EtiquetteClassifier.load(model, threads=threads, max_length=max_length)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     files = [Path(name) for name in inputs if records.names_file(name)]
@@ -122,19 +132,33 @@ def classify(
                 yield one if one.context is not None else replace(one, context=context)
 
     try:
-        messages = good(records.read(inputs, errors))
+        found, kept = tee(good(records.read(inputs, errors)))
+        messages = (Message(one.text, one.context, one.role or role) for one in found)
         with records.writer(output, form, language) as write:
-            for chunk in records.chunks(messages, _CHUNK):
-                predictions = classifier.predict(
-                    [one.text for one in chunk], [one.context for one in chunk], [one.role or role for one in chunk]
-                )
-                for record, prediction in zip(chunk, predictions, strict=True):
-                    write(record, prediction)
+            for record, prediction in zip(kept, classifier.stream(messages, processes=processes), strict=True):
+                write(record, prediction)
     except OSError as error:
         raise click.ClickException(str(error)) from error
+    except BrokenExecutor as error:
+        raise click.ClickException("a process was stopped from outside; is there memory for so many?") from error
     if bad_lines:
         errors.print(f"{bad_lines} line(s) could not be read", style="red")
         sys.exit(1)
+
+
+@main.command("verify")
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+def verify_bundle(bundle: Path | None) -> None:
+    """Checks that BUNDLE, or the installed model, is complete and that no file of it was changed.
+
+    \b
+    chatiquette verify bundle
+    """
+    try:
+        checked = verify(bundle or BUNDLED)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{checked.folder}: sound, layout {checked.metadata['schema_version']}, {len(checked.labels)} labels")
 
 
 @main.command()

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -83,13 +82,6 @@ def read(inputs: tuple[str, ...], console: Console) -> Iterator[Record | BadLine
 def names_file(argument: str) -> bool:
     """Tells a file from a message; what looks like a file but isn't there counts as one, to be reported missing."""
     return argument.lower().endswith(_READ_ENDINGS) and (" " not in argument or os.path.isfile(argument))  # noqa: PTH113, Path raises for a long message
-
-
-def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
-    """Gives the records in lists of at most `size`."""
-    iterator = iter(records)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
 
 
 @contextmanager

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime
 import torch
 import yaml
 from scipy.special import expit
-from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -38,12 +36,14 @@ from .card import render_card
 from .config import Config, DataConfig
 from .dataset import load_split, load_train, tokenise
 from .evaluation import evaluate
+from .graph import build
 from .messages import Message
 from .model import EtiquetteModel, predict_logits
-from .quantization import quantize
+from .ranges import input_ranges
 from .rendering import write_json
 from .robustness import AS_WRITTEN, robustness
 from .scoring import uncalibrated
+from .text_graph import with_tokenizer
 from .train import environment_of
 from .validation import SPLITS
 
@@ -51,9 +51,11 @@ FloatArray = npt.NDArray[np.float32]
 Feed = dict[str, npt.NDArray[np.int64]]
 
 GRAPH = "onnx/model.onnx"
+TEXT_GRAPH = "onnx/model_text.onnx"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 
+_RANGE_MESSAGES = 500
 _MAX_DEVIATION = 1e-4
 _MAX_FLIPS = 0.01
 _MAX_F1_LOSS = 0.005
@@ -104,7 +106,7 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
     Args:
         run: a folder that ``chatiquette train`` wrote.
         target: the bundle's folder; must not exist or be a bundle, which is replaced.
-        slim: leave the float32 files out.
+        slim: write what the inference package needs, without the float32 files and the graph that takes text.
 
     Raises:
         ExportError: a graph differs too much from the trained model, the run is not finished, or `target` is no bundle.
@@ -130,9 +132,13 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
         folder = Path(temporary) / "bundle"
         (folder / "onnx").mkdir(parents=True)
         _write_model(model, tokenizer, folder, config.data.max_length)
-        _export_graph(model, tokenizer, folder / GRAPH)
+        onnx.save(build(model), folder / GRAPH)
         _advance(progress, "quantising")
-        quantize(folder / GRAPH, folder / QUANTIZED_GRAPH)
+        some = split["train"][:: max(1, len(split["train"]) // _RANGE_MESSAGES)]
+        ranges = input_ranges(model, tokenise(some, tokenizer, config.data))
+        quantized = build(model, ranges)
+        onnx.save(quantized, folder / QUANTIZED_GRAPH)
+        onnx.save(with_tokenizer(quantized, folder / TOKENIZER, config.data.max_length), folder / TEXT_GRAPH)
         _advance(progress, "comparing the graphs")
         parity = _compare(model, tokenizer, folder, split["validation"], config.data)
         if faults := parity.faults():
@@ -141,8 +147,8 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
         metadata = _metadata(run, config, environment, parity, split)
         write_json(folder / METADATA, metadata)
         if slim:
-            (folder / GRAPH).unlink()
-            (folder / WEIGHTS).unlink()
+            for name in (GRAPH, TEXT_GRAPH, WEIGHTS):
+                (folder / name).unlink()
         _write_checksums(folder)
         found = robustness(folder, Path(config.data.path))
         before = evaluate(split["test"], uncalibrated(folder, found.written))
@@ -155,7 +161,7 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
         (folder / CARD).write_text(render_card(metadata, found), encoding="utf-8")
         _write_checksums(folder)
         if target.exists():
-            shutil.rmtree(target)
+            target.rename(Path(temporary) / "former")
         folder.rename(target)
         _advance(progress, "done")
     return target
@@ -171,40 +177,17 @@ def _write_model(model: EtiquetteModel, tokenizer: PreTrainedTokenizerFast, fold
     tokenizer.save_pretrained(folder)
     # Without indentation the tokenizer takes 40 % less room; the class name is the one that every version knows.
     content = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
+    content["truncation"] = {
+        "max_length": max_length,
+        "strategy": "LongestFirst",
+        "stride": 0,
+        "direction": "Right",
+    }  # for those who load the file alone
     compact = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     (folder / TOKENIZER).write_text(compact, encoding="utf-8")
     settings = json.loads((folder / TOKENIZER_CONFIG).read_text(encoding="utf-8"))
     settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": max_length}
     write_json(folder / TOKENIZER_CONFIG, settings)
-
-
-class _LogitsOnly(nn.Module):
-    def __init__(self, model: EtiquetteModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        logits: Tensor = self.model(input_ids, attention_mask).logits
-        return logits
-
-
-def _export_graph(model: EtiquetteModel, tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
-    """Writes the float32 graph: int64 ``[batch, tokens]`` twice in, float32 ``logits`` ``[batch, 23]`` out."""
-    example = tokenizer(["a b", "c"], ["d", "e f"], padding=True, return_tensors="pt")
-    names = ["input_ids", "attention_mask"]
-    with warnings.catch_warnings():
-        # The tracing exporter is deprecated but leaves a plain graph, whose products quantise; see docs/decisions/0003.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            _LogitsOnly(model).eval(),
-            tuple(example[name] for name in names),
-            str(path),
-            input_names=names,
-            output_names=["logits"],
-            dynamic_axes={**{name: {0: "batch", 1: "tokens"} for name in names}, "logits": {0: "batch"}},
-            opset_version=20,
-            dynamo=False,
-        )
 
 
 def _compare(
