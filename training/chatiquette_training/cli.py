@@ -398,7 +398,11 @@ def external(
 @click.command()
 @click.argument("run", type=_FOLDER)
 @click.argument("bundle", type=_FOLDER)
-@click.option("--slim", is_flag=True, help="Leave out the float32 files: what is shipped with the package.")
+@click.option(
+    "--slim",
+    is_flag=True,
+    help="Leave out the float32 files and the graph that takes text: what is shipped with the package.",
+)
 @_guarded
 def export(run: Path, bundle: Path, slim: bool) -> None:
     """Exports RUN, a finished training run, to the folder BUNDLE for inference.
