@@ -126,12 +126,14 @@ def test_a_model_that_int8_spoils_is_not_exported(run: Path, tmp_path: Path) -> 
 
 
 def test_the_limits_of_the_gate() -> None:
-    calm = Parity(deviation=1e-5, flips={"en": 0.01}, f1_loss={"en": 0.005})
+    calm = Parity(deviation=1e-5, flips={"en": 0.01}, f1_loss={"en": 0.005}, batch_change=1e-4)
     assert calm.faults() == []
-    wild = Parity(deviation=2e-4, flips={"en": 0.011, "fi": 0.0}, f1_loss={"en": 0.0, "fi": 0.006})
-    assert len(wild.faults()) == 3
-    nothing = Parity(deviation=float("nan"), flips={"en": float("nan")}, f1_loss={"en": float("nan")})
-    assert len(nothing.faults()) == 3
+    wild = Parity(deviation=2e-4, flips={"en": 0.011, "fi": 0.0}, f1_loss={"en": 0.0, "fi": 0.006}, batch_change=2e-4)
+    assert len(wild.faults()) == 4
+    nothing = Parity(
+        deviation=float("nan"), flips={"en": float("nan")}, f1_loss={"en": float("nan")}, batch_change=float("nan")
+    )
+    assert len(nothing.faults()) == 4
 
 
 def test_only_a_finished_run_is_exported_and_only_a_bundle_replaced(run: Path, tmp_path: Path) -> None:

