@@ -37,8 +37,13 @@ check: $(FULL)/ready  ## Lint, types, and the data set
 	$(FULL)/bin/mypy
 	$(FULL)/bin/chatiquette data validate
 
-model: $(FULL)/ready  ## Train, calibrate and export the shipped model from configs/default.yaml
-	$(FULL)/bin/chatiquette train configs/default.yaml $(if $(wildcard $(RUN)/config.yaml),--resume)
+# A run that is finished stays; export says where the data has changed since.
+runs/%/metrics.json: | $(FULL)/ready
+	$(FULL)/bin/chatiquette train configs/$*.yaml $(if $(wildcard runs/$*/config.yaml),--resume)
+
+runs/six-layers/metrics.json: | runs/default/metrics.json
+
+model: $(RUN)/metrics.json  ## Train, calibrate and export the shipped model
 	$(FULL)/bin/chatiquette export $(RUN) $(SHIPPED) --slim
 
 results: $(FULL)/ready  ## Score the shipped model on test, changed messages and conversations, into docs/results
@@ -58,15 +63,15 @@ cross-lingual: $(FULL)/ready  ## Train on one, three and all languages and score
 report: $(FULL)/ready  ## Describe the data set on a page with plots, docs/data/index.html
 	$(FULL)/bin/chatiquette data report --output docs/data
 
-benchmark: $(FULL)/ready  ## Export both sizes and compare them with every other way to run the model, into docs/benchmarks.md
+benchmark: runs/six-layers/metrics.json  ## Compare both sizes with every other way to run the model, into docs/benchmarks.md
 	$(FULL)/bin/pip install --quiet --constraint constraints.txt --editable '.[train,dev,benchmark]'
-	for run in default six-layers; do $(FULL)/bin/chatiquette export runs/$$run bundle/$$run || exit 1; done
-	$(FULL)/bin/python benchmarks/speed.py bundle/default bundle/six-layers
+	for run in default six-layers; do $(FULL)/bin/chatiquette export runs/$$run bundles/$$run || exit 1; done
+	$(FULL)/bin/python benchmarks/speed.py bundles/default bundles/six-layers
 
 conformance: $(FULL)/ready  ## Run those recipes of docs/serving that need Node.js or Ray, and compare their answers
 	$(FULL)/bin/pip install --quiet --constraint constraints.txt --editable '.[train,dev,conformance]'
 	# the CPU needs no CUDA library, which the installation would download
-	ONNXRUNTIME_NODE_INSTALL=skip npm install --silent --prefix tests/conformance
+	ONNXRUNTIME_NODE_INSTALL=skip npm install --silent --no-package-lock --prefix tests/conformance
 	$(FULL)/bin/pytest -m conformance
 
 clean:  ## Remove environments and caches; runs stay

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nncf
 import numpy as np
@@ -21,27 +22,46 @@ from transformers import (
     pipeline,
 )
 
-from chatiquette import EtiquetteClassifier
+from chatiquette import EtiquetteClassifier, Prediction
 from chatiquette.bundle import QUANTIZED_GRAPH, TOKENIZER, Bundle
 from chatiquette.encoding import Encoded, Encoder, pad
+from chatiquette.taxonomy import LABEL_NAMES
 from chatiquette_training import packaged_weights
 from chatiquette_training.backbone import wrap_tokenizer
 from chatiquette_training.export import GRAPH
 from chatiquette_training.model import EtiquetteModel
 
 Pair = tuple[str, str | None]  # message and context
-Run = Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64]], object]
+FloatArray = npt.NDArray[np.float32]
+Run = Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64]], FloatArray]
 
 CALL_TOKENS = 512
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to classify: the function that takes pairs, and the bytes of its weights."""
+    """One way to classify.
+
+    Attributes:
+        classify: takes pairs and gives what `probabilities` reads.
+        size: bytes of the weights.
+        same_weights: whether its answers can be compared with those of the 12 layers in float32.
+    """
 
     name: str
-    classify: Callable[[list[Pair]], object]
+    classify: Callable[[list[Pair]], Any]
     size: int
+    same_weights: bool = True
+
+    def probabilities(self, pairs: list[Pair]) -> FloatArray:
+        """Returns ``[pairs, 23]``."""
+        rows = self.classify(pairs)
+        if isinstance(rows, np.ndarray):
+            return rows
+        if isinstance(rows[0], Prediction):
+            return np.array([list(row.probabilities.values()) for row in rows])
+        scores = [{one["label"]: one["score"] for one in row} for row in rows]
+        return np.array([[row[label] for label in LABEL_NAMES] for row in scores])
 
 
 class Batched:
@@ -51,31 +71,34 @@ class Batched:
         self._encoder = Encoder(bundle.folder / TOKENIZER, bundle.max_length, bundle.bos, bundle.eos)
         self._run = run
 
-    def __call__(self, pairs: list[Pair]) -> None:
-        """Classifies, and forgets what it found."""
+    def __call__(self, pairs: list[Pair]) -> FloatArray:
+        """Returns probabilities ``[pairs, 23]``, in order."""
         texts, contexts = map(list, zip(*pairs, strict=True))
-        for batch in _batches(sorted(self._encoder.encode(texts, contexts), key=lambda one: len(one.ids))):
-            1 / (1 + np.exp(-np.asarray(self._run(*pad(batch)))))
+        encoded = self._encoder.encode(texts, contexts)
+        found = np.zeros((len(pairs), len(LABEL_NAMES)), np.float32)
+        for rows in _batches(encoded):
+            found[rows] = 1 / (1 + np.exp(-self._run(*pad([encoded[row] for row in rows]))))
+        return found
 
 
-def _batches(encoded: list[Encoded]) -> Iterator[list[Encoded]]:
-    batch: list[Encoded] = []
-    for one in encoded:
-        if batch and (len(batch) + 1) * len(one.ids) > CALL_TOKENS:
+def _batches(encoded: list[Encoded]) -> Iterator[list[int]]:
+    batch: list[int] = []
+    for row in sorted(range(len(encoded)), key=lambda i: len(encoded[i].ids)):
+        if batch and (len(batch) + 1) * len(encoded[row].ids) > CALL_TOKENS:
             yield batch
             batch = []
-        batch.append(one)
+        batch.append(row)
     yield batch
 
 
-def ours(name: str, folder: Path) -> Contender:
+def ours(name: str, folder: Path, same_weights: bool = True) -> Contender:
     """The bundle by way of the API."""
     classifier = EtiquetteClassifier.load(folder)
 
-    def classify(pairs: list[Pair]) -> None:
-        classifier.predict([text for text, _ in pairs], [context for _, context in pairs])
+    def classify(pairs: list[Pair]) -> list[Prediction]:
+        return classifier.predict([text for text, _ in pairs], [context for _, context in pairs])
 
-    return Contender(name, classify, (folder / QUANTIZED_GRAPH).stat().st_size)
+    return Contender(name, classify, (folder / QUANTIZED_GRAPH).stat().st_size, same_weights)
 
 
 def bare(name: str, folder: Path, graph: Path) -> Contender:
@@ -90,36 +113,45 @@ def bare(name: str, folder: Path, graph: Path) -> Contender:
 def eager(name: str, folder: Path, dtype: torch.dtype) -> Contender:
     """PyTorch without compilation."""
     model = EtiquetteModel.from_pretrained(folder, dtype=dtype).eval()
+    model.classifier.float()  # it reads a mean that is float32
 
     @torch.inference_mode()
-    def run(ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> object:
-        return model(torch.from_numpy(ids), torch.from_numpy(mask)).logits.float().numpy()
+    def run(ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> FloatArray:
+        logits: FloatArray = model(torch.from_numpy(ids), torch.from_numpy(mask)).logits.float().numpy()
+        return logits
 
     return Contender(name, Batched(Bundle.open(folder), run), _bytes(model))
 
 
-def piped(name: str, model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast) -> Contender:
-    """`transformers.pipeline`, one message at a time, its default: batches of unsorted messages are slower."""
-    settings = {"function_to_apply": "sigmoid", "top_k": None, "device": "cpu"}
+def piped(
+    name: str, model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, batch: int = 1, same_weights: bool = True
+) -> Contender:
+    """`transformers.pipeline`, one message at a time (its default), or `batch` of similar length."""
+    settings = {"function_to_apply": "sigmoid", "top_k": None, "device": "cpu", "batch_size": batch}
     pipe = pipeline("text-classification", model=model, tokenizer=tokenizer, **settings)
 
-    def classify(pairs: list[Pair]) -> None:
-        pipe([{"text": text, "text_pair": context} if context else {"text": text} for text, context in pairs])
+    def classify(pairs: list[Pair]) -> list[Any]:
+        order = sorted(range(len(pairs)), key=lambda i: sum(len(one or "") for one in pairs[i]))
+        sorted_pairs = [pairs[i] for i in order]
+        found = pipe([{"text": text, "text_pair": context or None} for text, context in sorted_pairs])
+        return [found[order.index(i)] for i in range(len(pairs))]
 
-    return Contender(name, classify, _bytes(model))
+    return Contender(name, classify, _bytes(model), same_weights)
 
 
-def piped_bundle(folder: Path) -> Contender:
+def piped_bundle(name: str, folder: Path, batch: int = 1) -> Contender:
+    """The model's own weights in PyTorch, in transformers' pipeline."""
     model = EtiquetteModel.from_pretrained(folder).eval()
-    return piped("transformers.pipeline", model, AutoTokenizer.from_pretrained(folder))
+    return piped(name, model, AutoTokenizer.from_pretrained(folder), batch)
 
 
-def piped_base() -> Contender:
+def piped_base(name: str) -> Contender:
     """A model of XLM-RoBERTa base's shape with random weights: what multilingual classifiers such as detoxify's are."""
     pieces = packaged_weights.read(packaged_weights.locate()).pieces
-    config = XLMRobertaConfig(vocab_size=len(pieces), max_position_embeddings=514, type_vocab_size=1, num_labels=23)
+    labels = dict(enumerate(LABEL_NAMES))
+    config = XLMRobertaConfig(vocab_size=len(pieces), max_position_embeddings=514, type_vocab_size=1, id2label=labels)
     model = XLMRobertaForSequenceClassification(config).eval()
-    return piped("transformers.pipeline, XLM-R base", model, wrap_tokenizer(pieces))
+    return piped(name, model, wrap_tokenizer(pieces), same_weights=False)
 
 
 def dynamic_int8(name: str, folder: Path, temporary: Path) -> Contender:
@@ -153,7 +185,7 @@ class _Logits(torch.nn.Module):
 
 
 def openvino_int8(name: str, folder: Path, seen: list[Pair], temporary: Path) -> Contender:
-    """OpenVINO, quantised by its own tool, nncf, for transformers, with ranges from the messages `seen`."""
+    """OpenVINO, quantised by its own tool, nncf, with ranges from the messages `seen`; what isn't int8 in its own choice."""
     bundle = Bundle.open(folder)
     encoder = Encoder(folder / TOKENIZER, bundle.max_length, bundle.bos, bundle.eos)
     encoded = encoder.encode([text for text, _ in seen], [context for _, context in seen])
@@ -161,7 +193,7 @@ def openvino_int8(name: str, folder: Path, seen: list[Pair], temporary: Path) ->
     core = openvino.Core()
     plain = core.read_model(folder / GRAPH)
     quantised = nncf.quantize(plain, nncf.Dataset(feeds), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(feeds))
-    openvino.save_model(quantised, temporary / "openvino.xml")
+    openvino.save_model(quantised, temporary / "openvino.xml", compress_to_fp16=False)
     compiled = core.compile_model(quantised, "CPU", {"INFERENCE_NUM_THREADS": 1})
     run = lambda ids, mask: compiled({"input_ids": ids, "attention_mask": mask})["logits"]  # noqa: E731
     return Contender(name, Batched(bundle, run), (temporary / "openvino.bin").stat().st_size)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -19,6 +20,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one thread is one thread
 
 import matplotlib
 
@@ -30,10 +33,10 @@ from contenders import Contender, Pair, bare, dynamic_int8, eager, openvino_int8
 from matplotlib import pyplot as plt
 from tqdm import tqdm
 
-from chatiquette import EtiquetteClassifier, Message
-from chatiquette.bundle import BUNDLED, QUANTIZED_GRAPH
+from chatiquette import EtiquetteClassifier
+from chatiquette.bundle import BUNDLED, CONFIG, METADATA, QUANTIZED_GRAPH, TOKENIZER, TOKENIZER_CONFIG
 from chatiquette_training.dataset import load_split
-from chatiquette_training.export import GRAPH
+from chatiquette_training.export import GRAPH, processor
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -44,11 +47,10 @@ ROUNDS = 7
 SINGLE = 20  # messages of each length, one at a time
 BULK = 256
 STREAMED = 8000
-BASELINE = "transformers.pipeline"
+BASELINE, FLOAT32, BARE = "transformers.pipeline", "ONNX Runtime, float32", "our graph without the API"
 OURS, STUDENT = "**chatiquette, 12 layers**", "**chatiquette, 6 layers**"
 
-Times = dict[str, list[float]]
-"""Contender → seconds, one for each round."""
+NEEDED = (CONFIG, METADATA, QUANTIZED_GRAPH, TOKENIZER, TOKENIZER_CONFIG)  # files of a bundle that inference reads
 
 
 def main() -> None:
@@ -56,22 +58,24 @@ def main() -> None:
     parser.add_argument("twelve", type=Path, metavar="TWELVE_LAYERS")
     parser.add_argument("six", type=Path, metavar="SIX_LAYERS")
     arguments = parser.parse_args()
+    introduction = describe()
     torch.set_num_threads(1)
     draw = random.Random(0)
     pairs = [(one.text, one.context) for one in load_split(ROOT / "data", "validation")]
     seen = [(one.text, one.context) for one in draw.sample(load_split(ROOT / "data", "train"), 300)]
     with tempfile.TemporaryDirectory() as temporary:
         contenders = [
-            piped_base(),
-            piped_bundle(arguments.twelve),
+            piped_base("XLM-R base's shape, transformers.pipeline"),
+            piped_bundle(BASELINE, arguments.twelve),
+            piped_bundle(f"{BASELINE}, 16 of similar length", arguments.twelve, batch=16),
             eager("PyTorch eager, float32", arguments.twelve, torch.float32),
             eager("PyTorch eager, bfloat16", arguments.twelve, torch.bfloat16),
-            bare("ONNX Runtime, float32", arguments.twelve, arguments.twelve / GRAPH),
+            bare(FLOAT32, arguments.twelve, arguments.twelve / GRAPH),
             dynamic_int8("ONNX Runtime, dynamic int8", arguments.twelve, Path(temporary)),
             openvino_int8("OpenVINO, nncf int8", arguments.twelve, seen, Path(temporary)),
-            bare("our graph, bare runtime", arguments.twelve, arguments.twelve / QUANTIZED_GRAPH),
+            bare(BARE, arguments.twelve, arguments.twelve / QUANTIZED_GRAPH),
             ours(OURS, arguments.twelve),
-            ours(STUDENT, arguments.six),
+            ours(STUDENT, arguments.six, same_weights=False),
         ]
         lengths = token_counts(arguments.twelve, pairs)
         single = {
@@ -80,13 +84,13 @@ def main() -> None:
         }
         sample = draw.sample(range(len(pairs)), BULK)
         bulk = measure(contenders, [pairs[i] for i in sample], "bulk", lambda one, some: [timed(one, some)])
-    tokens = sum(lengths[i] for i in sample)
+        flips = changed_decisions(contenders, [pairs[i] for i in sample])
     sections = [
-        introduction(),
-        bulk_table(contenders, bulk, tokens / BULK),
+        introduction,
+        bulk_table(contenders, bulk, flips, sum(lengths[i] for i in sample) / BULK),
         single_table(contenders, single),
-        core_share(arguments.twelve, bulk[OURS], tokens),
-        processes(arguments, pairs),
+        core_share(arguments.twelve, bulk[OURS], [pairs[i] for i in sample]),
+        processes(arguments.twelve, pairs),
         start_and_memory(arguments),
     ]
     PAGE.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
@@ -133,42 +137,49 @@ def ratio(of: list[float], to: list[float]) -> str:
     return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
 
 
-def introduction() -> str:
-    name = next(
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    )
-    flags = Path("/proc/cpuinfo").read_text()
-    kinds = ", ".join(
-        kind for kind in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if f" {kind}" in flags
-    )
+def changed_decisions(contenders: list[Contender], pairs: list[Pair]) -> dict[str, float]:
+    """Returns the share of the decisions that differ from float32's, for the contenders with the same weights."""
+    expected = next(one for one in contenders if one.name == FLOAT32).probabilities(pairs) >= 0.5
+    return {
+        one.name: float(((one.probabilities(pairs) >= 0.5) != expected).mean())
+        for one in contenders
+        if one.same_weights
+    }
+
+
+def describe() -> str:
+    machine = processor()
     return (
         "# Benchmarks\n\nWritten by `make benchmark`, which exports both sizes and runs `benchmarks/speed.py`: every "
         "contender on one thread, from text to probabilities,\ntaking turns. Ratios are medians over "
-        f"{ROUNDS} rounds, with the smallest and the largest.\n\nMachine: {name}, {kinds}; other machines give other "
-        "figures. PyTorch, float32 ONNX and OpenVINO have the same weights; the\nmodel of XLM-RoBERTa base's shape has "
-        "random ones.\n\n![Throughput and latency of each contender](benchmarks.png)"
+        f"{ROUNDS} rounds, with the smallest and the largest.\n\nMachine: {machine['name']} "
+        f"({', '.join(machine['flags'])}); other machines give other figures.\nThe model of XLM-RoBERTa base's shape has "
+        "random weights, all others the weights of the 12 layers or of the 6.\n\n"
+        "![Throughput and latency of each contender](benchmarks.png)"
     )
 
 
-def bulk_table(contenders: list[Contender], bulk: dict[str, list[list[float]]], mean_tokens: float) -> str:
+def bulk_table(
+    contenders: list[Contender], bulk: dict[str, list[list[float]]], flips: dict[str, float], mean_tokens: float
+) -> str:
     seconds = {name: [sum(one) for one in rounds] for name, rounds in bulk.items()}
     lines = [
         "## Many messages",
         "",
         f"{BULK} validation messages with their contexts, {mean_tokens:.0f} tokens on average. All but the pipelines sort them "
-        "by length and take at most 512 tokens a call.",
+        "by length and take at most 512 tokens a call.\nChanged are decisions that differ from float32's.",
         "",
-        f"| | messages a second | times {BASELINE} | {OURS} is faster by | weights, MB |",
-        "|---|---|---|---|---|",
+        f"| | messages a second | times {BASELINE} | {OURS} is faster by | changed | weights, MB |",
+        "|---|---|---|---|---|---|",
     ]
     for one in contenders:
         rate = BULK / statistics.median(seconds[one.name])
+        changed = f"{flips[one.name]:.2%}" if one.name in flips else "–"
         lines.append(
             f"| {one.name} | {rate:,.0f} | {ratio(seconds[BASELINE], seconds[one.name])} "
-            f"| {ratio(seconds[one.name], seconds[OURS])} | {one.size / 1e6:,.0f} |"
+            f"| {ratio(seconds[one.name], seconds[OURS])} | {changed} | {one.size / 1e6:,.0f} |"
         )
-    overhead = ratio(seconds[OURS], seconds["our graph, bare runtime"])
-    lines += ["", f"The API takes {overhead} times what the bare runtime takes with the same tokenizer and batches."]
+    lines += ["", f"The API takes {ratio(seconds[OURS], seconds[BARE])} times what its graph takes without it."]
     return "\n".join(lines)
 
 
@@ -192,11 +203,14 @@ def single_table(contenders: list[Contender], single: dict[int, dict[str, list[l
     return "\n".join(lines)
 
 
-def core_share(folder: Path, bulk: list[list[float]], tokens: int) -> str:
-    """Compares the model's int8 products with the largest rate that oneDNN reaches on this core."""
+def core_share(folder: Path, bulk: list[list[float]], pairs: list[Pair]) -> str:
+    """Compares the linear layers' int8 products with the largest rate that oneDNN reaches on this core."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     hidden, wide, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
-    operations = 2 * (4 * hidden**2 + 2 * hidden * wide) * layers * tokens
+    # The last layer computes no more than keys and values of the tokens that aren't the message's own.
+    whole, keys_and_values = 4 * hidden**2 + 2 * hidden * wide, 2 * hidden**2
+    every, own = sum(token_counts(folder, pairs)), sum(token_counts(folder, [(text, None) for text, _ in pairs]))
+    operations = 2 * ((layers - 1) * whole * every + keys_and_values * every + (whole - keys_and_values) * own)
     a, b = torch.ones(2048, 2048, dtype=torch.int8), torch.ones(2048, 2048, dtype=torch.int8)
     rates = []
     for _ in range(20):
@@ -206,33 +220,44 @@ def core_share(folder: Path, bulk: list[list[float]], tokens: int) -> str:
     reached = operations / statistics.median(sum(one) for one in bulk)
     return (
         "## How much of the core is used\n\n"
-        f"Linear layers take {operations / tokens / 1e6:.1f} million operations a token: in bulk, end to end, "
+        f"Linear layers take {operations / every / 1e6:.1f} million operations a token: in bulk, end to end, "
         f"{reached / 1e9:.0f} billion a second. oneDNN's int8 product\nof two 2048 × 2048 matrices (`torch._int_mm`) "
         f"reaches {max(rates) / 1e9:.0f} on one thread: **{reached / max(rates):.0%}** of it."
     )
 
 
-def processes(arguments: argparse.Namespace, pairs: list[Pair]) -> str:
-    messages = [Message(*pairs[i % len(pairs)]) for i in range(STREAMED)]
-    seconds: dict[str, list[float]] = {"one": [], "two": [], "threads": []}
-    one, threaded = EtiquetteClassifier.load(arguments.twelve), EtiquetteClassifier.load(arguments.twelve, threads=2)
-    for _ in tqdm(range(3), desc="processes"):
-        for name, stream in (
-            ("one", one.stream(messages)),
-            ("two", one.stream(messages, processes=2)),
-            ("threads", threaded.stream(messages)),
-        ):
-            start = time.perf_counter()
-            for _ in stream:
-                pass
-            seconds[name].append(time.perf_counter() - start)
+_STREAM = """
+import json, sys, time
+from chatiquette import EtiquetteClassifier, Message
+if __name__ == "__main__":
+    pairs = json.load(sys.stdin)
+    messages = [Message(*pairs[i % len(pairs)]) for i in range(int(sys.argv[4]))]
+    classifier = EtiquetteClassifier.load(sys.argv[1], threads=int(sys.argv[2]))
     start = time.perf_counter()
-    one._encoder.encode([text for text, _ in pairs], [context for _, context in pairs])
-    share = (time.perf_counter() - start) / len(pairs) / (statistics.median(seconds["one"]) / STREAMED)
+    for _ in classifier.stream(messages, processes=int(sys.argv[3])):
+        pass
+    print(time.perf_counter() - start)
+    start = time.perf_counter()
+    classifier._encoder.encode(*map(list, zip(*pairs)))
+    print((time.perf_counter() - start) / len(pairs) * len(messages))
+"""
+
+
+def processes(folder: Path, pairs: list[Pair]) -> str:
+    seconds: dict[tuple[int, int], list[float]] = {(1, 1): [], (1, 2): [], (2, 1): []}
+    share = 0.0
+    for _ in tqdm(range(3), desc="processes"):
+        for threads, count in seconds:
+            command = [sys.executable, "-c", _STREAM, str(folder), str(threads), str(count), str(STREAMED)]
+            output = subprocess.run(command, input=json.dumps(pairs), capture_output=True, text=True, check=True).stdout
+            streamed, tokenised = map(float, output.split())
+            seconds[threads, count].append(streamed)
+            if (threads, count) == (1, 1):
+                share = tokenised / streamed
     return (
         f"## Two cores\n\n`stream` over {STREAMED:,} messages, starting the processes included: two processes are "
-        f"{ratio(seconds['one'], seconds['two'])} times as fast as one, and two threads\nin one process "
-        f"{ratio(seconds['one'], seconds['threads'])} times. The tokenizer takes {share:.1%} of the time of one process."
+        f"{ratio(seconds[1, 1], seconds[1, 2])} times as fast as one, and two threads\nin one process "
+        f"{ratio(seconds[1, 1], seconds[2, 1])} times. The tokenizer takes {share:.1%} of the time of one process."
     )
 
 
@@ -250,8 +275,7 @@ def start_and_memory(arguments: argparse.Namespace) -> str:
         runs = [fresh(folder, 0) for _ in range(9)]
         first, loading, peak = (statistics.median(column) for column in zip(*runs, strict=True))
         peaks = [fresh(folder, count)[2] for count in (10_000, 100_000)]
-        files = ("config.json", "metadata.json", "tokenizer.json", "tokenizer_config.json", QUANTIZED_GRAPH)
-        size = sum((folder / file).stat().st_size for file in files) / 1e6
+        size = sum((folder / file).stat().st_size for file in NEEDED) / 1e6
         cells = [f"{first:.2f}", f"{loading:.2f}", *(f"{one:.0f}" for one in (peak, *peaks)), f"{size:.1f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)

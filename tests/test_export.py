@@ -35,7 +35,7 @@ def test_the_bundle_is_complete_and_its_sums_hold(bundle: Path) -> None:
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     assert files == {
         "README.md", "SHA256SUMS", "config.json", "metadata.json", "model.safetensors", "onnx/model.onnx",
-        "onnx/model_quantized.onnx", "tokenizer.json", "tokenizer_config.json",
+        "onnx/model_quantized.onnx", "onnx/model_text.onnx", "tokenizer.json", "tokenizer_config.json",
     }  # fmt: skip
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=bundle, check=True, capture_output=True)
 
@@ -105,8 +105,8 @@ def test_the_metadata_says_how_the_model_came_about(bundle: Path) -> None:
 def test_slim_leaves_the_float32_files_out(run: Path, tmp_path: Path) -> None:
     result = chatiquette("export", run, tmp_path / "slim", "--slim", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
+    assert [path.name for path in (tmp_path / "slim" / "onnx").iterdir()] == ["model_quantized.onnx"]
     assert not (tmp_path / "slim" / "model.safetensors").exists()
-    assert not (tmp_path / "slim" / "onnx" / "model.onnx").exists()
     assert EtiquetteClassifier.load(tmp_path / "slim").predict("Hello!").tokens > 2
 
 

@@ -54,9 +54,9 @@ def feed(rows: list[list[int]]) -> dict[str, npt.NDArray[np.int64]]:
     }
 
 
-def run(graph: ModelProto, rows: list[list[int]]) -> npt.NDArray[np.float32]:
+def logits(graph: ModelProto, rows: list[list[int]]) -> npt.NDArray[np.float32]:
     session = onnxruntime.InferenceSession(graph.SerializeToString())
-    return np.asarray(session.run(["logits"], feed(rows))[0])
+    return np.asarray(session.logits(["logits"], feed(rows))[0])
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first"])
@@ -65,7 +65,7 @@ def test_float32_says_what_torch_says(pooling: str, rows: list[list[int]]) -> No
     model = random_model(pooling)
     with torch.inference_mode():
         expected = model(**{name: torch.from_numpy(tensor) for name, tensor in feed(rows).items()}).logits.numpy()
-    found = run(build(model), rows)
+    found = logits(build(model), rows)
     assert np.abs(expected).max() > 0.1
     assert np.abs(found - expected).max() < 1e-4
 
@@ -81,9 +81,9 @@ def test_int8_is_close_and_depends_on_nothing_else_in_the_batch(hidden: int) -> 
     model = random_model(hidden=hidden)
     rows = list(ODD.values())
     graph = quantised(model)
-    alone = np.concatenate([run(graph, [row]) for row in rows])
-    assert np.abs(alone - run(build(model), rows)).max() < 0.3
-    assert np.abs(alone - run(graph, rows)).max() < 1e-4
+    alone = np.concatenate([logits(graph, [row]) for row in rows])
+    assert np.abs(alone - logits(build(model), rows)).max() < 0.3
+    assert np.abs(alone - logits(graph, rows)).max() < 1e-4
 
 
 def test_int8_sums_fit_where_a_processor_keeps_pairs_in_16_bits() -> None:
@@ -105,4 +105,4 @@ def test_a_layer_that_says_nothing_but_its_bias_keeps_it() -> None:
     model = random_model()
     torch.nn.init.zeros_(model.roberta.encoder.layer[0].intermediate.dense.weight)
     rows = [ODD["a pair"]]
-    assert np.abs(run(quantised(model), rows) - run(build(model), rows)).max() < 0.3
+    assert np.abs(logits(quantised(model), rows) - logits(build(model), rows)).max() < 0.3

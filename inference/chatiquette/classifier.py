@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -162,7 +162,7 @@ class EtiquetteClassifier:
         roles = _checked_roles(role, len(many))
         return self._probabilities(self._encoder.encode(many, _checked_contexts(context, len(many))), roles)
 
-    def stream(self, messages: Iterable[Message], *, processes: int = 1) -> Iterator[Prediction]:
+    def stream(self, messages: Iterable[Message], *, processes: int = 1) -> Generator[Prediction, None, None]:
         """Classifies messages as they come and gives their predictions in the same order, however many there are.
 
         Messages are taken a thousand at a time, so that those of similar length can be read together, and nothing comes out
@@ -177,19 +177,19 @@ class EtiquetteClassifier:
 
         Raises:
             ValueError: `processes` is less than 1; while iterating: a role is neither agent nor customer.
-            TypeError: while iterating: a text or context is no string.
-            concurrent.futures.BrokenExecutor: while iterating: a process was killed, for want of memory for instance.
+            TypeError: while iterating: something is no Message, or its text or context no string.
+            concurrent.futures.BrokenExecutor: while iterating: a process couldn't start, or was stopped from outside.
         """
         if processes < 1:
             raise ValueError(f"processes should be at least 1, got {processes}")
         chunks = _chunks(messages)
         return self._stream(chunks) if processes == 1 else self._stream_shared(chunks, processes)
 
-    def _stream(self, chunks: Iterator[list[Message]]) -> Iterator[Prediction]:
+    def _stream(self, chunks: Iterator[list[Message]]) -> Generator[Prediction, None, None]:
         for chunk in chunks:
             yield from self._predict(chunk)
 
-    def _stream_shared(self, chunks: Iterator[list[Message]], processes: int) -> Iterator[Prediction]:
+    def _stream_shared(self, chunks: Iterator[list[Message]], processes: int) -> Generator[Prediction, None, None]:
         start = (self.bundle.folder.resolve(), self._max_length)
         pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start, initargs=start)
         # One chunk waits for each that is worked on: no process idles, and no more is read ahead.
@@ -255,9 +255,21 @@ def _predict(chunk: list[Message]) -> list[Prediction]:
 
 
 def _chunks(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    iterator = iter(messages)
+    iterator = (_checked(i, one) for i, one in enumerate(messages))
     while chunk := list(islice(iterator, _CHUNK)):
         yield chunk
+
+
+def _checked(i: int, message: Message) -> Message:
+    if not isinstance(message, Message):
+        raise TypeError(f"message {i}: should be a Message, got {type(message).__name__}")
+    if not isinstance(message.text, str):
+        raise TypeError(f"message {i}: text should be a string, got {type(message.text).__name__}")
+    if not isinstance(message.context, str | None):
+        raise TypeError(f"message {i}: context should be a string or None, got {type(message.context).__name__}")
+    if message.role not in ROLES:
+        raise ValueError(f"message {i}: role should be 'agent' or 'customer', got {message.role!r}")
+    return message
 
 
 def _checked_texts(texts: str | Sequence[str]) -> list[str]:

@@ -140,7 +140,9 @@ def classify(
     except OSError as error:
         raise click.ClickException(str(error)) from error
     except BrokenExecutor as error:
-        raise click.ClickException("a process was stopped from outside; is there memory for so many?") from error
+        raise click.ClickException(
+            "a process could not start, or was stopped from outside; is there memory for so many?"
+        ) from error
     if bad_lines:
         errors.print(f"{bad_lines} line(s) could not be read", style="red")
         sys.exit(1)

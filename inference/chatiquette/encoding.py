@@ -53,8 +53,8 @@ class Encoder:
         return [self._join(message, context) for message, context in zip(messages, before, strict=True)]
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        cleaned = [self._clean(text) for text in texts]
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(cleaned, add_special_tokens=False)]
+        # One by one: `encode_batch` would take every core, and how many to use is the caller's choice.
+        return [self._tokenizer.encode(self._clean(text), add_special_tokens=False).ids for text in texts]
 
     def _clean(self, text: str) -> str:
         """Replaces what is no character, and keeps text such as "</s>" from acting as a control token."""

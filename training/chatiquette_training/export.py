@@ -146,7 +146,8 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
         ranges = input_ranges(model, tokenise(some, tokenizer, config.data))
         quantized = build(model, ranges)
         onnx.save(quantized, folder / QUANTIZED_GRAPH)
-        onnx.save(with_tokenizer(quantized, folder / TOKENIZER, config.data.max_length), folder / TEXT_GRAPH)
+        if not slim:
+            onnx.save(with_tokenizer(quantized, folder / TOKENIZER, config.data.max_length), folder / TEXT_GRAPH)
         _advance(progress, "comparing the graphs")
         parity = _compare(model, tokenizer, folder, split["validation"], config.data)
         if faults := parity.faults():
@@ -155,8 +156,8 @@ def export(run: Path, target: Path, slim: bool = False) -> Path:
         metadata = _metadata(run, config, environment, parity, split)
         write_json(folder / METADATA, metadata)
         if slim:
-            for name in (GRAPH, TEXT_GRAPH, WEIGHTS):
-                (folder / name).unlink()
+            (folder / GRAPH).unlink()
+            (folder / WEIGHTS).unlink()
         _write_checksums(folder)
         found = robustness(folder, Path(config.data.path))
         before = evaluate(split["test"], uncalibrated(folder, found.written))
@@ -256,21 +257,23 @@ def _metadata(
         "calibration": metrics["calibration"],
         "seconds": metrics["seconds"],
         "parity": asdict(parity),
-        "cpu": _cpu(),
+        "cpu": processor(),
     }
 
 
 def _origin(config: Config) -> str:
     """Returns the pretrained weights that a run goes back to: a run that began with another run's model has that one's."""
-    former = Path(config.base_model).parent / "config.yaml"
-    return _origin(_config(former)) if former.is_file() else config.base_model
+    base = Path(config.base_model)
+    former = base.parent / "config.yaml"
+    return _origin(_config(former)) if base.is_dir() and former.is_file() else config.base_model
 
 
 def _config(path: Path) -> Config:
     return Config.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-def _cpu() -> dict[str, Any]:
+def processor() -> dict[str, Any]:
+    """Returns the `name` of this machine's processor and its vector `flags`."""
     capabilities = torch.cpu.get_capabilities()
     flags = sorted(
         name for name, present in capabilities.items() if present is True and name.startswith(("avx", "amx"))

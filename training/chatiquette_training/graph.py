@@ -25,7 +25,7 @@ from .model import EtiquetteModel
 
 FloatArray = npt.NDArray[np.float32]
 
-OPSET = 20  # the first with an exact Gelu
+_OPSET = 20  # the first with an exact Gelu
 _IR_VERSION = 9  # what runtimes of that opset's time read
 _EMBEDDING_BLOCK = 32  # weights that share one scale in the 4-bit embedding, as in the packaged file
 _EXACT = 1e-5  # an embedding's weight that is off by less is the same
@@ -128,7 +128,7 @@ class _Builder:
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", self._config.num_labels])],
             list(self._constants.values()),
         )
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
         onnx.checker.check_model(made)
         return made
 

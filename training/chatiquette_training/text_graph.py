@@ -124,6 +124,8 @@ def _sentencepiece_model(tokenizer: Path) -> bytes:
     for piece, score in content["model"]["vocab"][4:-1]:
         proto.pieces.add(piece=piece, score=score, type=kinds.NORMAL)
     proto.trainer_spec.model_type = proto.trainer_spec.UNIGRAM
-    rules = next(one for one in content["normalizer"]["normalizers"] if one["type"] == "Precompiled")
-    proto.normalizer_spec.precompiled_charsmap = base64.b64decode(rules["precompiled_charsmap"])
+    normalizer = content["normalizer"] or {}
+    for one in normalizer.get("normalizers", [normalizer]):
+        if "precompiled_charsmap" in one:
+            proto.normalizer_spec.precompiled_charsmap = base64.b64decode(one["precompiled_charsmap"])
     return bytes(proto.SerializeToString())
