@@ -141,8 +141,9 @@ def test_ray_data_scores_a_file(messages: list[Message], tmp_path: Path) -> None
     script = tmp_path / "bulk.py"
     script.write_text(recipe("ray.md", "python", 1), encoding="utf-8")
     subprocess.run([sys.executable, script, SHIPPED, source, tmp_path / "out"], check=True, capture_output=True)
-    rows = {row["text"]: row for path in (tmp_path / "out").glob("*.parquet") for row in read_table(path).to_pylist()}
-    found = np.array([[rows[text][label] for label in LABEL_NAMES] for text, _ in messages])
+    rows = [row for path in (tmp_path / "out").glob("*.parquet") for row in read_table(path).to_pylist()]
+    scored = {(row["text"], row["context"]): [row[label] for label in LABEL_NAMES] for row in rows}
+    found = np.array([scored[message] for message in messages])
     assert np.abs(found - of_chatiquette(SHIPPED, messages)).max() < 0.01
 
 
