@@ -56,7 +56,7 @@ def feed(rows: list[list[int]]) -> dict[str, npt.NDArray[np.int64]]:
 
 def logits(graph: ModelProto, rows: list[list[int]]) -> npt.NDArray[np.float32]:
     session = onnxruntime.InferenceSession(graph.SerializeToString())
-    return np.asarray(session.logits(["logits"], feed(rows))[0])
+    return np.asarray(session.run(["logits"], feed(rows))[0])
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first"])

@@ -311,7 +311,9 @@ class _Builder:
 
     def _dequantised(self, name: str, values: npt.NDArray[Any], scales: FloatArray, axis: int) -> str:
         codes, scale = self._constant(f"{name}.codes", values), self._constant(f"{name}.scales", scales)
-        return self._op("DequantizeLinear", codes, scale, name=name, axis=axis)
+        # Zeros are the default, but without them onnxruntime sees no int8 product, and multiplies in float32.
+        zeros = self._constant(f"{name}.zeros", np.zeros(scales.shape, values.dtype))
+        return self._op("DequantizeLinear", codes, scale, zeros, name=name, axis=axis)
 
     def _split(self, rows: str, name: str, parts: int) -> list[str]:
         """Gives `parts` tensors ``[batch, heads, tokens, width]`` from rows that hold them side by side."""
