@@ -93,7 +93,7 @@ def test_int8_sums_fit_where_a_processor_keeps_pairs_in_16_bits() -> None:
         for one in quantised(random_model()).graph.initializer
         if one.data_type == onnx.TensorProto.INT8 and one.name.endswith(".weight.codes")
     ]
-    assert len(codes) == 2 * 4 + 1  # the last layer's query stands apart
+    assert len(codes) == 2 * 6
     for weight in codes:
         pairs = weight.reshape(-1, 2, weight.shape[1])
         assert 255 * pairs.clip(min=0).sum(axis=1).max() < 2**15

@@ -2,9 +2,10 @@
 
 What is done otherwise than a traced export does it, and why, is measured in docs/decisions/0007-graph.md:
 
-- tokens are rows of a matrix, ``[messages x tokens, hidden]``, which keeps onnxruntime from fusing additions and norms into
-  an operator that is slow on a CPU;
-- query, key and value are one product, and the scale of the scores is folded into it;
+- tokens are rows of a matrix, ``[tokens x messages, hidden]``, which keeps onnxruntime from fusing additions and norms into
+  an operator that is slow on a CPU; all messages' first tokens come first, then all second ones: so it can fuse the
+  transpositions around attention into its products instead of copying;
+- query, key and value share one quantised input, and the scale of the scores is folded into the query;
 - the last layer computes only what is pooled: the message's own tokens, which come first, not those of the context;
 - int8 products are written as a quantised `Gemm` between `DequantizeLinear` nodes, the form that onnxruntime and OpenVINO
   turn into one integer kernel each;
@@ -109,7 +110,8 @@ class _Builder:
         self._width = model.config.hidden_size // self._heads
 
     def build(self) -> ModelProto:
-        self._op("Shape", "input_ids", name="shape")
+        self._op("Transpose", "input_ids", name="ids", perm=[1, 0])
+        self._op("Shape", "ids", name="shape")
         hidden = self._embed()
         bias = self._attention_bias()
         kept = self._kept_tokens()
@@ -133,25 +135,20 @@ class _Builder:
         return made
 
     def _embed(self) -> str:
-        """Adds the embeddings: rows ``[batch x tokens, hidden]``, the type's added to the positions'."""
+        """Adds the embeddings: rows ``[tokens x batch, hidden]``, the type's added to the positions'."""
         words = self._weights["roberta.embeddings.word_embeddings.weight"]
         looked_up = self._look_up(words) if self._ranges is None else self._look_up_packed(words)
         # The table's first two rows are never used: XLM-R counts positions from 2.
         positions = self._weights["roberta.embeddings.position_embeddings.weight"][2:]
         kind = self._weights["roberta.embeddings.token_type_embeddings.weight"][0]
-        length = self._op("Gather", "shape", self._int("one", [1]), name="length")
-        here = self._op(
-            "Slice",
-            self._constant("position_table", positions + kind),
-            self._int("zero", [0]),
-            length,
-            name="positions",
-        )
+        length = self._op("Gather", "shape", self._int("zero", [0]), name="length")
+        table = self._constant("position_table", (positions + kind)[:, None])
+        here = self._op("Slice", table, self._int("zero", [0]), length, name="positions")
         rows = self._rows(self._op("Add", looked_up, here, name="embeddings"), "embedding_rows")
         return self._norm(rows, "embedding_norm", "roberta.embeddings.LayerNorm")
 
     def _look_up(self, words: FloatArray) -> str:
-        return self._op("Gather", self._constant("word_table", words), "input_ids", name="words")
+        return self._op("Gather", self._constant("word_table", words), "ids", name="words")
 
     def _look_up_packed(self, words: FloatArray) -> str:
         """Looks words up in 4 bits where that gives the table back, as it does the packaged weights', else in 8."""
@@ -161,13 +158,13 @@ class _Builder:
                 return self._look_up_4bit(packed, scales)
         steps = np.maximum(np.abs(words).max(axis=1, keepdims=True) / 127, 1e-8).astype(np.float32)
         codes = self._constant("word_codes", np.round(words / steps).astype(np.int8))
-        found = self._op("Gather", codes, "input_ids", name="codes")
-        scale = self._op("Gather", self._constant("word_scales", steps), "input_ids", name="scales")
+        found = self._op("Gather", codes, "ids", name="codes")
+        scale = self._op("Gather", self._constant("word_scales", steps), "ids", name="scales")
         return self._op("Mul", self._op("Cast", found, name="codes_float", to=TensorProto.FLOAT), scale, name="words")
 
     def _look_up_4bit(self, packed: npt.NDArray[np.uint8], scales: npt.NDArray[np.float16]) -> str:
         hidden = 2 * packed.shape[1]
-        found = self._op("Gather", self._constant("word_codes", packed), "input_ids", name="packed")
+        found = self._op("Gather", self._constant("word_codes", packed), "ids", name="packed")
         low = self._op("BitwiseAnd", found, self._constant("low_bits", np.uint8(15)), name="low")
         high = self._op("BitwiseAnd", found, self._constant("high_bits", np.uint8(240)), name="high")
         # Not BitShift, which OpenVINO 2026.4 rounds.
@@ -179,7 +176,7 @@ class _Builder:
         codes = self._op("Concat", left, right, name="codes", axis=2)
         centred = self._op("Sub", codes, self._constant("eight", np.float32(8)), name="codes_centred")
         blocks = self._shaped(centred, "blocks", "shape", [hidden // _EMBEDDING_BLOCK, _EMBEDDING_BLOCK])
-        halves = self._op("Gather", self._constant("word_scales", scales[..., None]), "input_ids", name="scales_half")
+        halves = self._op("Gather", self._constant("word_scales", scales[..., None]), "ids", name="scales_half")
         scale = self._op("Cast", halves, name="scales", to=TensorProto.FLOAT)
         return self._shaped(self._op("Mul", blocks, scale, name="scaled"), "words", "shape", [hidden])
 
@@ -220,21 +217,23 @@ class _Builder:
         key = self._linear_of(f"{prefix}.attention.self.key", f"{name}.key")
         value = self._linear_of(f"{prefix}.attention.self.value", f"{name}.value")
         if kept is None:
-            q, k, v = self._split(self._linear(_joined(f"{name}.qkv", query, key, value), hidden), f"{name}.qkv", 3)
+            q, k, v = self._linears([query, key, value], hidden, f"{name}.qkv")
+            queries = self._by_head(q, f"{name}.queries", "shape", [1, 2, 0, 3])
         else:
-            k, v = self._split(self._linear(_joined(f"{name}.kv", key, value), hidden), f"{name}.kv", 2)
+            k, v = self._linears([key, value], hidden, f"{name}.kv")
             every = self._shaped(hidden, f"{name}.all", "shape", [self._config.hidden_size])
-            first = self._op("Slice", every, self._int("zero", [0]), kept, self._int("one", [1]), name=f"{name}.first")
+            first = self._op("Slice", every, self._int("zero", [0]), kept, name=f"{name}.first")
             whole = self._op("Shape", first, name="kept_whole")
             self._op("Slice", whole, self._int("zero", [0]), self._int("two", [2]), name="kept_shape")
             hidden = self._rows(first, f"{name}.kept")
-            heads = self._shaped(self._linear(query, hidden), f"{name}.q", "kept_shape", [self._heads, self._width])
-            q = self._op("Transpose", heads, name=f"{name}.queries", perm=[0, 2, 1, 3])
-        turned = self._op("Transpose", k, name=f"{name}.keys_turned", perm=[0, 1, 3, 2])
-        scores = self._op("Add", self._op("MatMul", q, turned, name=f"{name}.match"), bias, name=f"{name}.scores")
+            queries = self._by_head(self._linear(query, hidden), f"{name}.queries", "kept_shape", [1, 2, 0, 3])
+        keys = self._by_head(k, f"{name}.keys", "shape", [1, 2, 3, 0])
+        values = self._by_head(v, f"{name}.values", "shape", [1, 2, 0, 3])
+        match = self._op("MatMul", queries, keys, name=f"{name}.match")
+        scores = self._op("Add", match, bias, name=f"{name}.scores")
         shares = self._op("Softmax", scores, name=f"{name}.shares", axis=-1)
-        mixed = self._op("MatMul", shares, v, name=f"{name}.mixed")
-        rows = self._rows(self._op("Transpose", mixed, name=f"{name}.by_token", perm=[0, 2, 1, 3]), f"{name}.attended")
+        mixed = self._op("MatMul", shares, values, name=f"{name}.mixed")
+        rows = self._rows(self._op("Transpose", mixed, name=f"{name}.by_token", perm=[2, 0, 1, 3]), f"{name}.attended")
         output = self._linear(self._linear_of(f"{prefix}.attention.output.dense", f"{name}.output"), rows)
         hidden = self._norm(
             self._op("Add", output, hidden, name=f"{name}.sum1"),
@@ -257,8 +256,11 @@ class _Builder:
             at_least_one = self._op("Max", count, self._constant("one_float", np.float32(1)), name="own_divisor")
             weights = self._op("Div", "own", at_least_one, name="own_share")
             row = self._op("Unsqueeze", weights, self._int("one", [1]), name="own_row")
-            tokens = self._op("MatMul", row, tokens, name="mean")
-        pooled = self._op("Squeeze", tokens, self._int("one", [1]), name="pooled")
+            by_message = self._op("Transpose", tokens, name="by_message", perm=[1, 0, 2])
+            mean = self._op("MatMul", row, by_message, name="mean")
+            pooled = self._op("Squeeze", mean, self._int("one", [1]), name="pooled")
+        else:
+            pooled = self._op("Squeeze", tokens, self._int("zero", [0]), name="pooled")
         ones, zeros = np.ones(size, np.float32), np.zeros(size, np.float32)
         return self._op(
             "LayerNormalization",
@@ -280,34 +282,51 @@ class _Builder:
         return _Linear(name, weight.T, bias)
 
     def _linear(self, layer: _Linear, rows: str) -> str:
-        if self._ranges is None:
-            weight = self._constant(f"{layer.name}.weight", layer.weight)
-            return self._op("Gemm", rows, weight, self._constant(f"{layer.name}.bias", layer.bias), name=layer.name)
-        return self._quantised(layer, rows, self._ranges[layer.name])
+        return self._linears([layer], rows, layer.name)[0]
 
-    def _quantised(self, layer: _Linear, rows: str, seen: Range) -> str:
-        """Adds an int8 product: the input in 8 bits with a fixed range, weights with one scale for each output."""
-        weight, low, high = layer.weight, seen.low, seen.high
+    def _linears(self, layers: list[_Linear], rows: str, name: str) -> list[str]:
+        """Adds layers that read the same rows."""
+        if self._ranges is not None:
+            return self._quantised(layers, rows, name, self._ranges[layers[0].name])
+        return [
+            self._op(
+                "Gemm",
+                rows,
+                self._constant(f"{layer.name}.weight", layer.weight),
+                self._constant(f"{layer.name}.bias", layer.bias),
+                name=layer.name,
+            )
+            for layer in layers
+        ]
+
+    def _quantised(self, layers: list[_Linear], rows: str, name: str, seen: Range) -> list[str]:
+        """Adds int8 products: one input in 8 bits with a fixed range, weights with one scale for each output."""
+        weights, low, high = [layer.weight for layer in layers], seen.low, seen.high
         width = np.maximum(np.maximum(high, -low), 1e-5)
         if width.max() > _OUTLIERS * np.median(width):
-            smoothing = _smoothing(width, weight)
-            narrower = self._constant(f"{layer.name}.smoothing", 1 / smoothing)
-            rows = self._op("Mul", rows, narrower, name=f"{layer.name}.smooth")
-            weight, low, high = weight * smoothing[:, None], low / smoothing, high / smoothing
+            smoothing = _smoothing(width, np.concatenate(weights, axis=1))
+            narrower = self._constant(f"{name}.smoothing", 1 / smoothing)
+            rows = self._op("Mul", rows, narrower, name=f"{name}.smooth")
+            weights = [weight * smoothing[:, None] for weight in weights]
+            low, high = low / smoothing, high / smoothing
         bottom, top = min(float(low.min()), 0.0), max(float(high.max()), 0.0)
-        input_scale = np.float32(max(top - bottom, 1e-5) / 255)
-        scales = np.maximum(_steps(weight), np.abs(layer.bias) / (input_scale * _LARGEST_BIAS)).astype(np.float32)
-        steps = input_scale * scales
+        step = np.float32(max(top - bottom, 1e-5) / 255)
+        zero_point = np.uint8(round(-bottom / float(step)))
+        scale, zero = self._constant(f"{name}.scale", step), self._constant(f"{name}.zero", zero_point)
+        codes = self._op("QuantizeLinear", rows, scale, zero, name=f"{name}.codes")
+        read = self._op("DequantizeLinear", codes, scale, zero, name=f"{name}.input")
+        return [self._product(layer, weight, read, step) for layer, weight in zip(layers, weights, strict=True)]
+
+    def _product(self, layer: _Linear, weight: FloatArray, read: str, step: np.float32) -> str:
+        """Adds the product of an input, of which a code is worth `step`, with a layer's smoothed weight."""
         name = layer.name
-        zero_point = np.uint8(round(-bottom / float(input_scale)))
-        scale, zero = self._constant(f"{name}.scale", input_scale), self._constant(f"{name}.zero", zero_point)
-        quantised = self._op("QuantizeLinear", rows, scale, zero, name=f"{name}.quantised")
-        product = [
-            self._op("DequantizeLinear", quantised, scale, zero, name=f"{name}.input"),
-            self._dequantised(f"{name}.weight", np.round(weight / scales).astype(np.int8), scales, axis=1),
-            self._dequantised(f"{name}.bias", np.round(layer.bias / steps).astype(np.int32), steps, axis=0),
-        ]
-        return self._op("Gemm", *product, name=name)
+        scales = np.maximum(_steps(weight), np.abs(layer.bias) / (step * _LARGEST_BIAS)).astype(np.float32)
+        bias_scales = step * scales
+        factors = self._dequantised(f"{name}.weight", np.round(weight / scales).astype(np.int8), scales, axis=1)
+        bias = self._dequantised(
+            f"{name}.bias", np.round(layer.bias / bias_scales).astype(np.int32), bias_scales, axis=0
+        )
+        return self._op("Gemm", read, factors, bias, name=name)
 
     def _dequantised(self, name: str, values: npt.NDArray[Any], scales: FloatArray, axis: int) -> str:
         codes, scale = self._constant(f"{name}.codes", values), self._constant(f"{name}.scales", scales)
@@ -315,13 +334,10 @@ class _Builder:
         zeros = self._constant(f"{name}.zeros", np.zeros(scales.shape, values.dtype))
         return self._op("DequantizeLinear", codes, scale, zeros, name=name, axis=axis)
 
-    def _split(self, rows: str, name: str, parts: int) -> list[str]:
-        """Gives `parts` tensors ``[batch, heads, tokens, width]`` from rows that hold them side by side."""
-        apart = self._shaped(rows, f"{name}.apart", "shape", [parts, self._heads, self._width])
-        turned = self._op("Transpose", apart, name=f"{name}.turned", perm=[2, 0, 3, 1, 4])
-        outputs = [f"{name}.part{i}" for i in range(parts)]
-        self._nodes.append(helper.make_node("Split", [turned], outputs, f"{name}.parts", axis=0, num_outputs=parts))
-        return [self._op("Squeeze", one, self._int("zero", [0]), name=f"{one}.heads") for one in outputs]
+    def _by_head(self, rows: str, name: str, lead: str, perm: list[int]) -> str:
+        """Turns rows into a matrix for each message and head; `perm` orders tokens, messages, heads and width."""
+        apart = self._shaped(rows, f"{name}.apart", lead, [self._heads, self._width])
+        return self._op("Transpose", apart, name=name, perm=perm)
 
     def _norm(self, rows: str, name: str, module: str) -> str:
         weight, bias = (
@@ -349,11 +365,6 @@ class _Builder:
 
     def _int(self, name: str, value: int | list[int]) -> str:
         return self._constant(name, np.array(value, np.int64))
-
-
-def _joined(name: str, *layers: _Linear) -> _Linear:
-    weight = np.concatenate([layer.weight for layer in layers], axis=1)
-    return _Linear(name, weight, np.concatenate([layer.bias for layer in layers]))
 
 
 def _steps(weight: FloatArray) -> FloatArray:

@@ -88,7 +88,8 @@ def train(config: Config, resume: bool = False) -> Path:
     backbone, tokenizer = load_backbone(config.base_model, texts)
     model = EtiquetteModel.from_backbone(backbone, config.model.pooling, config.model.layers)
     labels = targets(train_messages)
-    shown, wanted = train_messages, _soft(labels, train_messages, config.optimisation)
+    shown = train_messages
+    wanted = _soft(labels, train_messages, config.optimisation)
     if config.optimisation.new_pairs:
         pairs = with_other_contexts(train_messages, config.seed)
         shown = train_messages + pairs
@@ -285,7 +286,7 @@ def _soft(labels: FloatArray, messages: list[Message], settings: OptimisationCon
     """Returns what the model is to say: the labels, moved towards the teachers and away from certainty as configured."""
     wanted = labels
     if settings.teachers:
-        wanted = (labels + _taught(messages, settings)) / 2
+        wanted = np.asarray((labels + _taught(messages, settings)) / 2, np.float32)
     return np.asarray(wanted * (1 - settings.label_smoothing) + settings.label_smoothing / 2, np.float32)
 
 
