@@ -69,7 +69,7 @@ def test_the_ladder_ranks_configurations(memorised: Path, tmp_path: Path) -> Non
 
     add("base", "mean", layer_decay=0.8)
     soft = {"loss": "asymmetric", "label_smoothing": 0.1, "weight_averaging": 0.5}
-    add("taught", "first", teachers=["runs/base-1"], new_pairs=True, **soft)
+    add("taught", "first", teachers=["runs/base-1"], **soft)
     arguments = ("ladder", rungs / "base.yaml", rungs / "taught.yaml", "--seed", "1", "--seed", "2", "--output", "out")
     result = chatiquette(*arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -72,7 +72,7 @@ def test_float32_says_what_torch_says(pooling: str, rows: list[list[int]]) -> No
 
 def quantised(model: EtiquetteModel) -> ModelProto:
     rows = [row for row in ODD.values() if row[0] == S]
-    seen = Dataset.from_list([{"input_ids": row, "attention_mask": [1] * len(row)} for row in rows])
+    seen = Dataset.from_list([{"input_ids": row, "attention_mask": [1] * len(row), "length": len(row)} for row in rows])
     return build(model, input_ranges(model, seen))
 
 

@@ -17,11 +17,10 @@ from scipy.special import expit
 from sklearn.metrics import f1_score
 
 from chatiquette_training.calibration import expected_calibration_error, fit, reliability
-from chatiquette_training.dataset import load_split, with_other_contexts
 from chatiquette_training.scoring import uncalibrated
 from chatiquette_training.train import METRIC
 
-from .conftest import COMMAND, DATA, ROOT, chatiquette, environment
+from .conftest import COMMAND, ROOT, chatiquette, environment
 
 SMALL = ("data.limit=6", "optimisation.epochs=3")
 SMOKE = ROOT / "configs" / "smoke.yaml"
@@ -128,16 +127,6 @@ def test_reliability_counts_certainty_and_emptiness() -> None:
     assert counts.tolist() == [2, 0, 0, 0, 0, 0, 0, 0, 0, 1]
     assert (said[0], held[0], said[-1], held[-1]) == (pytest.approx(0.05), 0.5, 1, 1)
     assert np.isnan(said[5])
-
-
-def test_contexts_are_dealt_out_anew_within_a_language_and_role() -> None:
-    messages = load_split(DATA, "validation")
-    dealt = with_other_contexts(messages, seed=1)
-    assert [one.text for one in dealt] == [one.text for one in messages]
-    contexts = [sorted((one.lang, one.role, one.context or "") for one in given) for given in (messages, dealt)]
-    assert contexts[0] == contexts[1]
-    kept = sum(one.context == other.context for one, other in zip(messages, dealt, strict=True))
-    assert kept < 0.2 * len(messages)
 
 
 def test_the_metric_agrees_with_scikit_learn() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .faults import describe
 from .messages import Language
@@ -83,14 +83,6 @@ class OptimisationConfig(_Strict):
     """Decay a step of the moving average of the weights, which is what is evaluated and kept; 0 keeps the last weights."""
     teachers: list[str] = []
     """Finished runs; the targets are then the labels and the mean of their probabilities, half and half."""
-    new_pairs: bool = False
-    """Each epoch also shows every message with another one's context; the targets of these pairs are the teachers' alone."""
-
-    @model_validator(mode="after")
-    def _pairs_need_teachers(self) -> OptimisationConfig:
-        if self.new_pairs and not self.teachers:
-            raise ValueError("new_pairs needs teachers, who say what the new pairs show")
-        return self
 
 
 class Config(_Strict):

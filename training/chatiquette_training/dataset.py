@@ -70,19 +70,6 @@ def load_folder(folder: Path) -> list[Message]:
     return read(paths, Message)
 
 
-def with_other_contexts(messages: list[Message], seed: int) -> list[Message]:
-    """Returns the messages with their contexts dealt out anew among those of one language and role."""
-    draw = np.random.default_rng(seed)
-    groups: dict[tuple[str, str], list[int]] = {}
-    for i, message in enumerate(messages):
-        groups.setdefault((message.lang, message.role), []).append(i)
-    dealt = list(messages)
-    for group in groups.values():
-        for i, other in zip(group, draw.permutation(group), strict=True):
-            dealt[i] = messages[i].model_copy(update={"context": messages[other].context})
-    return dealt
-
-
 def targets(messages: list[Message]) -> npt.NDArray[np.float32]:
     """Returns 1 where a message has a label and 0 elsewhere: float32 ``[messages, 23]``."""
     return np.array([[name in message.labels for name in LABEL_NAMES] for message in messages], np.float32)

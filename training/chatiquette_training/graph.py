@@ -37,10 +37,10 @@ _LARGEST_BIAS = 2.0**30  # well inside of int32, which holds the bias and the su
 
 @dataclass(frozen=True)
 class Range:
-    """What a linear layer's input took on over the calibration messages.
+    """What a linear layer's input took on over the calibration messages; what lies beyond is cut off.
 
     Attributes:
-        low, high: the extremes of each channel, float32 ``[inputs]``.
+        low, high: the ends of each channel's range, float32 ``[inputs]``.
     """
 
     low: FloatArray

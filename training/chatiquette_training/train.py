@@ -38,7 +38,7 @@ from chatiquette.taxonomy import LABEL_NAMES
 from .backbone import load_backbone
 from .calibration import expected_calibration_error, fit
 from .config import Config, OptimisationConfig
-from .dataset import NOT_COUNTED, TrainSet, load_split, load_train, possible, targets, tokenise, with_other_contexts
+from .dataset import NOT_COUNTED, TrainSet, load_split, load_train, possible, targets, tokenise
 from .messages import Message
 from .model import EtiquetteModel, predict_logits
 from .rendering import write_json
@@ -88,13 +88,12 @@ def train(config: Config, resume: bool = False) -> Path:
     backbone, tokenizer = load_backbone(config.base_model, texts)
     model = EtiquetteModel.from_backbone(backbone, config.model.pooling, config.model.layers)
     labels = targets(train_messages)
-    shown = train_messages
-    wanted = _soft(labels, train_messages, config.optimisation)
-    if config.optimisation.new_pairs:
-        pairs = with_other_contexts(train_messages, config.seed)
-        shown = train_messages + pairs
-        wanted = np.concatenate([wanted, _taught(pairs, config.optimisation)])
-    train_set = TrainSet(shown, wanted, tokenizer, config.data)
+    train_set = TrainSet(
+        train_messages,
+        _soft(labels, train_messages, config.optimisation),
+        tokenizer,
+        config.data,
+    )
     validation_set = tokenise(validation_messages, tokenizer, config.data)
 
     if processes.is_main_process:
@@ -286,14 +285,9 @@ def _soft(labels: FloatArray, messages: list[Message], settings: OptimisationCon
     """Returns what the model is to say: the labels, moved towards the teachers and away from certainty as configured."""
     wanted = labels
     if settings.teachers:
-        wanted = np.asarray((labels + _taught(messages, settings)) / 2, np.float32)
+        taught = np.mean([probabilities(Path(teacher), messages) for teacher in settings.teachers], axis=0)
+        wanted = (labels + taught) / 2
     return np.asarray(wanted * (1 - settings.label_smoothing) + settings.label_smoothing / 2, np.float32)
-
-
-def _taught(messages: list[Message], settings: OptimisationConfig) -> FloatArray:
-    """Returns the mean of the teachers' probabilities."""
-    answers = [probabilities(Path(teacher), messages) for teacher in settings.teachers]
-    return np.asarray(np.mean(answers, axis=0), np.float32)
 
 
 class _Loss:
