@@ -46,7 +46,7 @@ LENGTHS = (8, 16, 32, 64)
 ROUNDS = 7
 SINGLE = 20  # messages of each length, one at a time
 BULK = 256
-STREAMED = 8000
+STREAMED = 20_000
 BASELINE, FLOAT32, BARE = "transformers.pipeline", "ONNX Runtime, float32", "our graph without the API"
 OURS, STUDENT = "**chatiquette, 12 layers**", "**chatiquette, 6 layers**"
 
